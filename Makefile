@@ -11,7 +11,7 @@ PORT  ?= 8000
 # One kernel of arithmetic a process: two test processes share two cores instead of fighting for them.
 TESTS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
-.PHONY: help book test lab exercises solutions bench serve lint lock clean
+.PHONY: help book test lab exercises solutions weights bench serve lint lock clean
 
 help:  ## this list
 	@echo "XAI Lab. Each target sets up .venv first (the first time this takes minutes)."
@@ -48,6 +48,9 @@ solutions: $(READY)  ## execute the solutions: solutions/*.md to .ipynb
 
 exercises: $(READY)  ## make exercises/*.ipynb from the solutions
 	@$(BIN)/python solutions/build.py exercises
+
+weights: $(READY)  ## train the course's own models from scratch (some: make weights MODELS="a b")
+	@$(BIN)/python -m xai_lab.models.train $(MODELS)
 
 bench: $(READY)  ## time each method beside its peers and its floor
 	@$(BIN)/python -m benchmarks

