@@ -9,6 +9,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # what stands here is loaded when it is first used, see below
+    from xai_lab.cam import (
+        activations,
+        grad_cam,
+        grad_cam_plus_plus,
+        hires_cam,
+        layer_cam,
+        score_cam,
+    )
     from xai_lab.core import device, predict
     from xai_lab.data import photo
     from xai_lab.gradients import (
@@ -22,13 +30,19 @@ if TYPE_CHECKING:  # what stands here is loaded when it is first used, see below
 
 __version__ = "0.1.0"
 __all__ = [
+    "activations",
     "device",
+    "grad_cam",
+    "grad_cam_plus_plus",
     "gradient_x_input",
     "guided_backprop",
+    "hires_cam",
+    "layer_cam",
     "load",
     "photo",
     "predict",
     "saliency",
+    "score_cam",
     "smooth_grad",
     "smooth_grad_statistics",
 ]
@@ -37,9 +51,23 @@ __all__ = [
 # answers at once, and `xai-lab doctor` also where torch is broken.
 HOME = {
     **dict.fromkeys(__all__, "gradients"),
-    **{"device": "core", "load": "models", "photo": "data", "predict": "core"},
+    **dict.fromkeys((name for name in __all__ if "cam" in name), "cam"),
+    **{"activations": "cam", "device": "core", "load": "models", "photo": "data"},
+    **{"predict": "core"},
 }
-LAZY = ("checks", "cli", "core", "data", "faithfulness", "gradients", "models", "plot")
+# The function `cam` is in the module of its name: `from xai_lab.cam import cam`.
+LAZY = (
+    "cam",
+    "checks",
+    "cli",
+    "core",
+    "data",
+    "faithfulness",
+    "gradients",
+    "layers",
+    "models",
+    "plot",
+)
 
 
 def __getattr__(name: str) -> object:

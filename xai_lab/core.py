@@ -2,25 +2,25 @@
 
 Read it in this order. `predict` runs a model. `class_scores` turns a *target* into one score a
 sample, the S of every formula. `untouched` lends a model out and returns it as it was.
-`in_batches` cuts work to what fits on the device. `record` keeps a layer's output, `graph_from`
-starts the autograd graph there. The checks at the end turn bad input into a sentence.
+`in_batches` cuts work to what fits on the device. The checks at the end turn bad input into a
+sentence. What is inside a network is in `xai_lab.layers`.
 """
 
 from __future__ import annotations
 
-import difflib
 import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from itertools import islice
 from numbers import Integral
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_pre_hook
 
+Result = TypeVar("Result")
 Model: TypeAlias = Callable[[Tensor], object]
 Target: TypeAlias = int | Sequence[int] | Tensor | Callable[[Tensor], Tensor] | None
 
@@ -235,11 +235,11 @@ def untouched(model: Model, inputs: Tensor) -> Iterator[None]:
 
 
 def in_batches(
-    function: Callable[[Tensor], Tensor],
+    function: Callable[[Tensor], Result],
     items: Iterable[Tensor | int],
     batch_size: int | None,
     like: Tensor,
-) -> Iterator[Tensor]:
+) -> Iterator[Result]:
     """Apply ``function`` to stacks of at most ``batch_size`` items, halved when memory runs out.
 
     Parameters
@@ -255,8 +255,8 @@ def in_batches(
 
     Yields
     ------
-    Tensor
-        ``function``'s result for each stack, in order.
+    Result
+        Of ``function`` for each stack, in order.
     """
     if batch_size is None:
         batch_size = 8 if like.device.type == "cpu" else 64
@@ -293,126 +293,6 @@ def out_of_memory(error: RuntimeError) -> bool:
     words = ("out of memory", "not enough memory", "can't allocate memory", "alloc_failed")
     text = str(error).lower()
     return isinstance(error, torch.OutOfMemoryError) or any(word in text for word in words)
-
-
-def record(
-    model: Model, inputs: Tensor, layers: str | nn.Module | Sequence[str | nn.Module]
-) -> dict[str, Tensor]:
-    """Outputs of some layers, by name, from one forward pass without a graph.
-
-    Parameters
-    ----------
-    model : Module
-        Any network.
-    inputs : Tensor
-        ``(N, …)``.
-    layers : str, Module or a sequence of them
-        Dotted names or the modules themselves.
-
-    Returns
-    -------
-    dict of str to Tensor
-        The activations A of each layer, ``(N, …)``, detached, under the layer's dotted name.
-    """
-    check_inputs(inputs, model)
-    wanted = [layers] if isinstance(layers, str | nn.Module) else list(layers)
-    found = dict(find_layer(model, layer) for layer in wanted)
-    kept: dict[str, Tensor] = {}
-
-    def keeper(name: str) -> Callable[..., None]:
-        def keep(_module: nn.Module, _arguments: object, output: Tensor) -> None:
-            check_activation(name, output)
-            # A copy, because the next layer may be an in-place activation.
-            kept[name] = output.detach().clone()
-
-        return keep
-
-    with ExitStack() as stack:
-        stack.enter_context(untouched(model, inputs))
-        stack.enter_context(torch.no_grad())
-        for name, module in found.items():
-            stack.callback(module.register_forward_hook(keeper(name)).remove)
-        run(model, inputs.detach().clone())  # a model may work in place
-    for name in found:
-        if name not in kept:
-            raise ValueError(f"layer {name!r} was never run: the model ignores it for these inputs")
-    return {name: kept[name] for name in found}
-
-
-@contextmanager
-def graph_from(
-    model: Model, inputs: Tensor, layer: str | nn.Module
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Activation and outputs of one forward pass whose graph starts at ``layer``.
-
-    Below the layer nothing is recorded, so a gradient of the score with respect to the
-    activation costs the layers above it and no more.
-
-    Parameters
-    ----------
-    model : Module
-        Any network.
-    inputs : Tensor
-        ``(N, …)``.
-    layer : str or Module
-        Where the graph starts.
-
-    Yields
-    ------
-    A : Tensor
-        The layer's output, a leaf that requires a gradient.
-    outputs : Tensor
-        Class scores ``(N, K)``, connected to A.
-    """
-    check_inputs(inputs, model)
-    name, module = find_layer(model, layer)
-    leaves: list[Tensor] = []
-
-    def start(_module: nn.Module, _arguments: object, output: Tensor) -> Tensor:
-        check_activation(name, output)
-        torch.set_grad_enabled(True)
-        leaves.append(output.detach().clone().requires_grad_())
-        # A copy goes on, because an in-place activation may not overwrite a leaf.
-        return leaves[-1].clone()
-
-    with untouched(model, inputs):
-        hook = module.register_forward_hook(start)
-        try:
-            with torch.no_grad():
-                outputs = run(model, inputs.detach().clone())
-        finally:
-            hook.remove()
-        if not leaves:
-            raise ValueError(f"layer {name!r} was never run: the model ignores it for these inputs")
-        yield leaves[-1], outputs
-
-
-def find_layer(model: Model, layer: str | nn.Module) -> tuple[str, nn.Module]:
-    """Dotted name and module of a layer given either way."""
-    if not isinstance(model, nn.Module):
-        raise TypeError(f"layers need a torch.nn.Module, got a {type(model).__name__}")
-    names = {name: module for name, module in model.named_modules() if name}
-    if isinstance(layer, nn.Module):
-        for name, module in names.items():
-            if module is layer:
-                return name, module
-        raise ValueError(f"this {type(layer).__name__} is not a part of the model")
-    if layer not in names:
-        near = difflib.get_close_matches(str(layer), names, n=5, cutoff=0.3)
-        raise ValueError(
-            f"no layer {layer!r}; near it: {', '.join(near or islice(names, 5))}. "
-            "All names: `[name for name, _ in model.named_modules()]`"
-        )
-    return layer, names[layer]
-
-
-def check_activation(name: str, output: object) -> None:
-    """Refuse a layer that returns more than one tensor, as recurrent ones and blocks do."""
-    if not isinstance(output, Tensor):
-        raise TypeError(
-            f"layer {name!r} returned a {type(output).__name__}, expected one tensor; "
-            "name a layer inside it or after it"
-        )
 
 
 def check_inputs(inputs: Tensor, model: Model | None = None) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 import xai_lab
 import xai_lab.gradients
-from xai_lab import core
+from xai_lab import core, layers
 
 
 def methods():
@@ -18,7 +18,7 @@ def methods():
         if inspect.isfunction(f)
         and list(inspect.signature(f).parameters)[:2] == ["model", "inputs"]
     ]
-    return [*found, core.record, core.graph_from]
+    return [*found, layers.record, layers.graph_from]
 
 
 def call(function):
@@ -27,18 +27,23 @@ def call(function):
     fill = {}
     if "samples" in names:
         fill["samples"] = 3
+    if "layers" in names:
+        fill["layers"] = "features.0"
 
     def called(model, inputs, target=0):
         module = getattr(model, "module", model)
-        if function is core.record:
+        if function is layers.record:
             return function(module, inputs, "features.0")
-        if function is core.graph_from:
-            with function(module, inputs, "features.0") as (activation, outputs):
-                return activation, core.class_scores(outputs, target)
+        if function is layers.graph_from:
+            with function(module, inputs, "features.0") as (kept, outputs):
+                return kept, core.class_scores(outputs, target)
+        if called.needs_module:
+            model = module
         if "target" in names:
             return function(model, inputs, target, **fill)
         return function(model, inputs, **fill)
 
+    called.needs_module = bool({"layer", "layers"} & set(names))
     called.explains = "target" in names
     called.name = function.__name__
     return called

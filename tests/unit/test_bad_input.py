@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 import xai_lab
-from xai_lab import core, predict, saliency, smooth_grad, smooth_grad_statistics
+from xai_lab import core, layers, predict, saliency, smooth_grad, smooth_grad_statistics
 
 
 class Small(nn.Module):
@@ -225,4 +225,4 @@ def test_predict_and_record_check_as_well():
     with pytest.raises(TypeError, match="floating point"):
         predict(Small(), (255 * PICTURE).byte())
     with pytest.raises(ValueError, match="NaN or infinity"):
-        core.record(Small(), PICTURE * float("nan"), "conv")
+        layers.record(Small(), PICTURE * float("nan"), "conv")
