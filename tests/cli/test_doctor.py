@@ -9,12 +9,14 @@ from collections import namedtuple
 import pytest
 
 from xai_lab import cli, doctor, models
+from xai_lab.models import text
 
 FINE = {
     "torch": "2.12.1+cu130",
     "cuda": "13.0",
     "torchvision": "0.27.1",
     "lite0": [models.LITE0_FILE, models.LITE0_SHA256],
+    "minilm": [text.MINILM_FILE, text.MINILM_SHA256],
     "device": "cpu",
     "name": "",
     "gpu": False,
@@ -139,7 +141,8 @@ def test_a_missing_torch_is_said_and_the_other_checks_go_on(ask):
     code, out = ask("No module named 'torch'", without=FINE)
     assert code == 1
     assert "torch cannot be imported: No module named 'torch'" in out
-    assert "MiniLM-L6, sha256" in out
+    assert "MiniLM-L6 was not checked, because torch does not work" in out
+    assert "6 photos" in out
 
 
 def test_a_gpu_is_named(ask):
