@@ -9,14 +9,14 @@ from collections import namedtuple
 import pytest
 
 from xai_lab import cli, doctor, models
-from xai_lab.models import text
+from xai_lab.models import text as text_models
 
 FINE = {
     "torch": "2.12.1+cu130",
     "cuda": "13.0",
     "torchvision": "0.27.1",
     "lite0": [models.LITE0_FILE, models.LITE0_SHA256],
-    "minilm": [text.MINILM_FILE, text.MINILM_SHA256],
+    "minilm": [text_models.MINILM_FILE, text_models.MINILM_SHA256],
     "device": "cpu",
     "name": "",
     "gpu": False,
