@@ -17,6 +17,7 @@ import io
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -82,14 +83,15 @@ def maps(
     *,
     signed: bool = False,
     shared: bool = False,
+    overlay: bool = False,
     columns: int | None = None,
 ) -> Figure:
-    """Photo and maps side by side.
+    """Photo and maps side by side, or maps over the photo.
 
     Parameters
     ----------
     attributions : mapping of str to Tensor
-        Title and map, each as `flat` takes it.
+        Title and map, each as `flat` takes it; a coarse map is drawn as coarse as it is.
     picture : Tensor, optional
         What the network saw, ``(1, 3, H, W)`` or ``(3, H, W)`` in [0, 1]: ``net.pixels(x)``.
     signed : bool
@@ -97,6 +99,8 @@ def maps(
     shared : bool
         One scale for all maps, with its numbers at the colour bar; else each map has its own,
         from 0 to the 99th percentile of its absolute value.
+    overlay : bool
+        Each map over the picture in grey, the more opaque the larger its value.
     columns : int, optional
         Panels a row; as many as fit a page, by default.
 
@@ -108,6 +112,9 @@ def maps(
     limits = {title: limit(a) for title, a in flats.items()}
     if shared:
         limits = dict.fromkeys(limits, max(limits.values()))
+    if overlay and picture is None:
+        raise ValueError("overlay=True needs the picture: plot.maps(maps, net.pixels(x), …)")
+    photo = None if picture is None else picture.detach().reshape(picture.shape[-3:]).float().cpu()
     panels = len(flats) + (picture is not None)
     columns = columns or min(panels, 4)
     rows = -(-panels // columns)
@@ -116,14 +123,28 @@ def maps(
         axes = np.atleast_1d(axes).ravel()
         for ax in axes:
             ax.set_axis_off()
-        if picture is not None:
-            axes[0].imshow(picture.reshape(picture.shape[-3:]).permute(1, 2, 0).cpu().numpy())
+        if photo is not None:
+            axes[0].imshow(photo.permute(1, 2, 0).numpy())
             axes[0].set_title("what the network sees")
         colours = SIGNED if signed else UNSIGNED
         for ax, (title, values) in zip(axes[panels - len(flats) :], flats.items(), strict=False):
             top = limits[title]
-            shown = ax.imshow(values, cmap=colours, vmin=-top if signed else 0, vmax=top)
+            opacity: Any = None
+            if overlay and photo is not None:
+                extent = (0, photo.shape[2], photo.shape[1], 0)
+                ax.imshow(photo.mean(0).numpy(), cmap="gray", vmin=0, vmax=1, extent=extent)
+                opacity = np.clip(np.abs(values) / top, 0, 1) * 0.8
+            shown = ax.imshow(
+                values,
+                cmap=colours,
+                vmin=-top if signed else 0,
+                vmax=top,
+                alpha=opacity,
+                extent=extent if overlay else None,
+            )
             ax.set_title(title)
+        if overlay:  # the bar shows the colours themselves, not those over grey
+            shown = ScalarMappable(shown.norm, shown.cmap)
         scale_bar(figure, axes, shown, signed, shared)
     return closed(figure)
 
