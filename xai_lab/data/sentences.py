@@ -1,4 +1,4 @@
-"""Sentences whose sentiment has a known cause: "On Monday we ate there and the soup was bland."
+"""Sentences whose sentiment has a known cause, such as "the soup on Monday was not at all bland".
 
 Each sentence is made from words by code, so that it is known which of them carry the sentiment,
 which one turns it round, and which one was planted: a Tuesday that has nothing to do with the
