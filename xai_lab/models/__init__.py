@@ -447,14 +447,16 @@ def near_names(name: str) -> list[str]:
     ]
 
 
-def fetched(name: str, fetch: Callable[[], Fetched]) -> Fetched:
+def fetched(
+    name: str, fetch: Callable[[], Fetched], instead: str = "efficientnet-lite0"
+) -> Fetched:
     """What ``fetch`` brings, or one sentence when there is no network."""
     try:
         return fetch()
     except OSError as error:  # URLError, HTTPError and the hub's own errors are all of this kind
         raise ConnectionError(
             f"the weights of {name!r} are not on this machine and their hub cannot be reached; "
-            "connect once, or use 'efficientnet-lite0', which comes with the course, or "
+            f"connect once, or use {instead!r}, which comes with the course, or "
             "pretrained=False for random weights"
         ) from error
 

