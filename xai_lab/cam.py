@@ -51,7 +51,7 @@ def grad_cam(
 
     .. math::
         w_k = \frac{1}{hw} \sum_{xy} \frac{\partial S}{\partial A_{kxy}}, \qquad
-        \Phi_{xy} = \operatorname{relu} \Big( \sum_k w_k A_{kxy} \Big)
+        M_{xy} = \operatorname{relu} \Big( \sum_k w_k A_{kxy} \Big)
 
     Parameters
     ----------
@@ -74,7 +74,7 @@ def grad_cam(
     Returns
     -------
     Tensor or dict of str to Tensor
-        Φ, ``(N, H, W)`` or ``(N, h, w)``, not normalised, in units of the score. For a mapping
+        M, ``(N, H, W)`` or ``(N, h, w)``, not normalised, in units of the score. For a mapping
         of targets a dict with its keys, for a sequence of layers a dict with their names, for
         both a dict of dicts, targets first.
 
@@ -121,7 +121,7 @@ def grad_cam_plus_plus(
     .. math::
         w_k = \sum_{xy} \alpha_{kxy} \operatorname{relu}(g_{kxy}), \quad
         \alpha_{kxy} = \frac{g_{kxy}^2}{2 g_{kxy}^2 + g_{kxy}^3 \sum_{ab} A_{kab}}, \quad
-        \Phi_{xy} = \operatorname{relu} \Big( \sum_k w_k A_{kxy} \Big)
+        M_{xy} = \operatorname{relu} \Big( \sum_k w_k A_{kxy} \Big)
 
     The paper explains exp(S), whose three derivatives along a piecewise linear network are
     exp(S) times g, g² and g³; exp(S) cancels in α and is left out of w as one positive factor of
@@ -175,7 +175,7 @@ def layer_cam(
     r"""LayerCAM: every cell weighted by its own positive gradient, so that early layers work too.
 
     .. math::
-        \Phi_{xy} = \operatorname{relu} \Big( \sum_k \operatorname{relu}(g_{kxy}) A_{kxy} \Big)
+        M_{xy} = \operatorname{relu} \Big( \sum_k \operatorname{relu}(g_{kxy}) A_{kxy} \Big)
 
     Parameters
     ----------
@@ -219,7 +219,7 @@ def hires_cam(
 ) -> Maps:
     r"""HiResCAM: gradient times activation, cell by cell, with its sign.
 
-    .. math:: \Phi_{xy} = \sum_k g_{kxy} A_{kxy}
+    .. math:: M_{xy} = \sum_k g_{kxy} A_{kxy}
 
     If what follows the layer is linear, or ReLU without biases, the map sums to the score less
     its bias: each cell's share is exact. Averaging the gradients first, as `grad_cam` does, gives
@@ -372,7 +372,7 @@ def finished(maps: Tensor, size: Sequence[int], upsample: bool) -> Tensor:
             "this layer speaks *for* the class, and relu has cut off the rest (`hires_cam` shows "
             "it with its sign), or the layer leads nowhere: behind the last attention of a vision "
             "transformer only the class token does",
-            stacklevel=4,
+            stacklevel=5,
         )
     if upsample:
         return F.interpolate(maps[:, None], tuple(size), mode="bilinear")[:, 0]
@@ -390,8 +390,8 @@ def cam(
     r"""CAM: the class score, cell by cell, for a network that ends in mean and linear layer.
 
     .. math::
-        \Phi^c_{xy} = \sum_k w^c_k A_{kxy}, \qquad
-        \frac{1}{hw} \sum_{xy} \Phi^c_{xy} + b^c = S^c
+        M_{c,xy} = \sum_k w_k^c A_{kxy}, \qquad
+        \frac{1}{hw} \sum_{xy} M_{c,xy} + b_c = S_c
 
     Nothing is estimated here. The last linear layer and the mean over places are both sums, and
     CAM takes them in the other order.
@@ -404,7 +404,7 @@ def cam(
     Returns
     -------
     Tensor or dict of str to Tensor
-        Φ, ``(N, H, W)`` or ``(N, h, w)``, signed, in units of the score.
+        M, ``(N, H, W)`` or ``(N, h, w)``, signed, in units of the score.
 
     Raises
     ------
@@ -484,7 +484,7 @@ def score_cam(
     .. math::
         H_k = \frac{U(A_k) - \min U(A_k)}{\max U(A_k) - \min U(A_k)}, \qquad
         w = \operatorname{softmax}_k \, S(x \odot H_k), \qquad
-        \Phi_{xy} = \operatorname{relu} \Big( \sum_k w_k A_{kxy} \Big)
+        M_{xy} = \operatorname{relu} \Big( \sum_k w_k A_{kxy} \Big)
 
     U enlarges to the inputs' size, before the scaling. The paper subtracts the score of a blank
     picture from each S; the softmax does not notice, so that pass is saved. Give logits: a softmax
@@ -507,7 +507,7 @@ def score_cam(
     Returns
     -------
     Tensor or dict of str to Tensor
-        Φ, ``(N, H, W)`` or ``(N, h, w)``; a mean of activations, so not in units of the score. A
+        M, ``(N, H, W)`` or ``(N, h, w)``; a mean of activations, so not in units of the score. A
         masked pixel is zero in the model's own units: after normalising that is grey, not black.
 
     Raises
