@@ -1,9 +1,9 @@
 """Draws maps; knows no method.
 
-`maps` sets a photo and its maps side by side, `predictions` shows what the network said, `curves`
-and `pairs` draw numbers, `slider` turns a row of figures into one that the reader moves. A map is
-scaled *here*, to the 99th percentile of its absolute value: scaling is for the eye, and methods
-never scale.
+`maps` sets a photo and its maps side by side or one over the other, `pictures` shows pictures,
+`predictions` what the network said, `curves` and `pairs` draw numbers, `slider` turns a row of
+figures into one that the reader moves. A map is scaled *here*, to the 99th percentile of its
+absolute value: scaling is for the eye, and methods never scale.
 
 Unsigned maps are drawn in magma, signed ones in cividis centred on zero: both grow evenly in
 lightness, so that they survive colour-blindness and greyscale.
@@ -146,6 +146,34 @@ def maps(
         if overlay:  # the bar shows the colours themselves, not those over grey
             shown = ScalarMappable(shown.norm, shown.cmap)
         scale_bar(figure, axes, shown, signed, shared)
+    return closed(figure)
+
+
+def pictures(images: Mapping[str, Tensor], *, columns: int | None = None) -> Figure:
+    """Pictures side by side, each under its title.
+
+    Parameters
+    ----------
+    images : mapping of str to Tensor
+        Title and picture, ``(3, H, W)`` or ``(1, 3, H, W)`` in [0, 1]; two titles must differ, and
+        may do so in spaces.
+    columns : int, optional
+        Pictures a row; 4 or fewer by default.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    columns = columns or min(len(images), 4)
+    rows = -(-len(images) // columns)
+    with style():
+        figure, axes = plt.subplots(rows, columns, figsize=(7.2, rows * (7.2 / columns + 0.25)))
+        axes = np.atleast_1d(axes).ravel()
+        for ax in axes:
+            ax.set_axis_off()
+        for ax, (title, image) in zip(axes, images.items(), strict=False):
+            ax.imshow(image.detach().reshape(image.shape[-3:]).permute(1, 2, 0).cpu().numpy())
+            ax.set_title(title.strip())
     return closed(figure)
 
 
