@@ -50,6 +50,12 @@ TRANSLATED = {
     "value, with `*`.",
     "index tensor must have the same number of dimensions": "`gather` wants an index with as many "
     "dimensions as the scores: `target[:, None]` is (N, 1).",
+    "positional arguments but 3 were given": "A forward hook is called with three things: "
+    "`def keep(module, inputs, output): …`.",
+    "modified by an inplace operation": "A later layer works in place and wrote into the tensor "
+    "that you kept. Keep one tensor, and hand the next layer a copy: `return output.clone()`.",
+    "is being modified inplace": "A backward hook cannot stand where a layer works in place. Use a "
+    "forward hook, and `torch.autograd.grad` for the gradient.",
     "not defined": "A name is used before it is given a value. Run the cells above, or look for "
     "a typing error.",
     "maximum recursion depth": "The function calls itself without an end; a method of the package "
@@ -246,6 +252,17 @@ def only_first(t: Tensor) -> Tensor:
     return kept
 
 
+def of_channels(change: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """Change of the channels, which are dimension 1 of (N, C, H, W) and of nothing else."""
+
+    def changed(t: Tensor) -> Tensor:
+        if t.ndim != 4:
+            raise TypeError("no channels")
+        return change(t)
+
+    return changed
+
+
 # What may have been done to the right answer on the way out, and how to say it. The first that
 # explains all cases is said, so the narrower of two comes first.
 CHANGES: tuple[tuple[Callable[[Tensor], Tensor], str], ...] = (
@@ -271,7 +288,7 @@ CHANGES: tuple[tuple[Callable[[Tensor], Tensor], str], ...] = (
     (lambda t: t.mT if t.ndim >= 2 else t, "rows and columns are exchanged (transposed)."),
     (lambda t: t.flip(-1), "it is mirrored left to right (the last dimension is reversed)."),
     (lambda t: t.flip(-2) if t.ndim >= 2 else t, "it is upside down (a reversed dimension)."),
-    (lambda t: t.flip(1) if t.ndim >= 3 else t, "the channels are in reverse order."),
+    (of_channels(lambda t: t.flip(1)), "the channels are in reverse order."),
     (lambda t: t.flip(0), "the samples of the batch are in reverse order."),
     (only_first, "only the first sample of the batch is right; the others are zero."),
     (lambda t: t[:1].expand_as(t), "every sample got the first one's result."),
@@ -344,36 +361,39 @@ CHANGES: tuple[tuple[Callable[[Tensor], Tensor], str], ...] = (
     (lambda t: t.sum(), "everything was summed to one number: one for each is wanted."),
     (lambda t: t.mean(), "everything was averaged to one number: one for each is wanted."),
     (
-        lambda t: t.abs().amax(1),
+        of_channels(lambda t: t.abs().amax(1)),
         "it is the picture already: the largest absolute value over the "
         "channels. The method returns every channel, with its sign.",
     ),
     (
-        lambda t: t.abs().amax(1, keepdim=True),
+        of_channels(lambda t: t.abs().amax(1, keepdim=True)),
         "it is the picture already: the largest absolute "
         "value over the channels. The method returns every channel, with its sign.",
     ),
-    (lambda t: t.amax(1), "the largest value over the channels was taken; return all channels."),
-    (lambda t: t.sum(1), "the channels were added up; return all of them."),
-    (lambda t: t.mean(1), "the channels were averaged; return all of them."),
     (
-        lambda t: t.abs().sum(1),
+        of_channels(lambda t: t.amax(1)),
+        "the largest value over the channels was taken; return all channels.",
+    ),
+    (of_channels(lambda t: t.sum(1)), "the channels were added up; return all of them."),
+    (of_channels(lambda t: t.mean(1)), "the channels were averaged; return all of them."),
+    (
+        of_channels(lambda t: t.abs().sum(1)),
         "absolute values were added up over the channels; return all of them, with their sign.",
     ),
     (
-        lambda t: t.abs().mean(1),
+        of_channels(lambda t: t.abs().mean(1)),
         "absolute values were averaged over the channels; return all of them, with their sign.",
     ),
     (
-        lambda t: t.norm(dim=1),
+        of_channels(lambda t: t.norm(dim=1)),
         "it is the length of the colour vector at each pixel; return every channel.",
     ),
-    (lambda t: t.mean(1, keepdim=True).expand_as(t), "the channels were averaged."),
-    (lambda t: t.sum(1, keepdim=True).expand_as(t), "the channels were added up."),
+    (of_channels(lambda t: t.mean(1, keepdim=True).expand_as(t)), "the channels were averaged."),
+    (of_channels(lambda t: t.sum(1, keepdim=True).expand_as(t)), "the channels were added up."),
     (lambda t: t.flatten(1), "it was flattened; keep the shape of the input."),
     (lambda t: t.flatten(), "it was flattened; keep the shape of the input."),
     (
-        lambda t: t.movedim(1, -1),
+        of_channels(lambda t: t.movedim(1, -1)),
         "the channels come last, as in a picture file; torch wants (N, C, H, W).",
     ),
     (lambda t: t.flatten(1).sum(1), "each sample was summed to one number."),
@@ -395,29 +415,47 @@ def altered(exercise: Exercise, seen: list[Seen], base: Callable) -> str:
         return ""
     single = all(s.parts[""].ndim == 0 for s in seen if "" in s.parts)
     for change, sentence in OF_A_NUMBER if single else CHANGES:
-        if all(
-            explains(change, case, seen[i], known(exercise, base, i))
-            for i, case in enumerate(exercise.cases)
-        ):
-            return sentence
+        for parts in changeable(seen):
+            if all(
+                explains(change, case, seen[i], known(exercise, base, i), parts)
+                for i, case in enumerate(exercise.cases)
+            ):
+                return sentence if parts == ("",) else f"in {both(parts)}: {sentence}"
     return ""
 
 
-def explains(change: Callable[[Tensor], Tensor], case: Case, got: Seen, base: Seen) -> bool:
-    """Whether a change of the result, and of nothing else, leads from `base` to `got`."""
+def changeable(seen: list[Seen]) -> list[tuple[str, ...]]:
+    """Parts of a result that may have been changed: the whole, each named one, or all of those."""
+    if any("" in s.parts for s in seen):
+        return [("",)]
+    named = [k for k, v in seen[0].parts.items() if v.ndim and all(k in s.parts for s in seen)]
+    return [*((k,) for k in named), tuple(named)][: len(named) + (len(named) > 1)]
+
+
+def both(parts: tuple[str, ...]) -> str:
+    """Names of parts within a sentence."""
+    return " and ".join(part_name(part) for part in parts)
+
+
+def explains(
+    change: Callable[[Tensor], Tensor], case: Case, got: Seen, base: Seen, changed: tuple[str, ...]
+) -> bool:
+    """Whether a change of some parts, and of nothing else, leads from `base` to `got`."""
     if base.error:
         return False
     try:
-        parts = {k: change(v) if k == "" else v for k, v in base.parts.items()}
+        parts = {k: change(v) if k in changed else v for k, v in base.parts.items()}
     except (RuntimeError, IndexError, TypeError):
         return False
-    result, shown = parts.get(""), got.parts.get("")
-    if result is not None and shown is not None and result.shape == shown.shape:
-        # Where the change divides by zero, a student may have added a small number: no evidence.
-        if not result.isfinite().any() and shown.any():
-            return False
-        parts[""] = torch.where(result.isfinite(), result, shown)
-    sort = got.kind if result is not None and result.ndim == 0 else base.kind
+    for part in changed:
+        result, shown = parts.get(part), got.parts.get(part)
+        if result is not None and shown is not None and result.shape == shown.shape:
+            # Where it divides by zero, a student may have added a small number: no evidence.
+            if not result.isfinite().any() and shown.any():
+                return False
+            parts[part] = torch.where(result.isfinite(), result, shown)
+    whole = parts.get("")
+    sort = got.kind if whole is not None and whole.ndim == 0 else base.kind
     return same(case, got, Seen(kind=sort, parts=parts))
 
 

@@ -77,6 +77,13 @@ class Mistake:
         return self.function.__name__
 
 
+def catalogue(**wrong: tuple[Callable, str]) -> tuple[Mistake, ...]:
+    """Make mistakes of wrong functions and their sentences, by name."""
+    for name, (function, _) in wrong.items():
+        function.__name__ = name
+    return tuple(Mistake(function, sentence) for function, sentence in wrong.values())
+
+
 @dataclass(frozen=True)
 class Exercise:
     """A function to be written: its right version, the cases, the known mistakes, three hints."""

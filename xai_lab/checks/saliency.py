@@ -19,22 +19,18 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from xai_lab.checks.exercise import Case, Exercise, Mistake
-from xai_lab.core import device
+from xai_lab.checks.small import (
+    WHERE,
+    Recorder,
+    classes,
+    on_device,
+    own_scores,
+    random,
+    seeded,
+    with_gradients,
+)
 
 # ------------------------------------------------------------------------------ small models
-
-
-def random(*shape: int, seed: int = 0) -> Tensor:
-    """Draw standard normal numbers, always the same."""
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
-
-
-def seeded(seed: int, *layers: nn.Module) -> nn.Module:
-    """Network of these layers in eval mode, with weights that are always the same."""
-    model = nn.Sequential(*layers).eval()
-    for i, weight in enumerate(model.parameters()):
-        weight.data = 0.7 * random(*weight.shape, seed=100 * seed + i)
-    return model
 
 
 def linear() -> nn.Module:
@@ -68,36 +64,10 @@ class Bends(nn.Module):
         return torch.stack([slopes.sum(1), -3 * saturated.sum(1), (slopes + saturated).mean(1)], 1)
 
 
-def classes(*targets: int) -> Tensor:
-    """Target of each sample."""
-    return torch.tensor(targets)
-
-
-def on_device(arguments: dict[str, object]) -> dict[str, object]:
-    """Move the arguments to the GPU, where there is one."""
-    return {k: v.to(device()) if isinstance(v, Tensor | nn.Module) else v
-            for k, v in arguments.items()}  # fmt: skip
-
-
-WHERE = "" if device().type == "cpu" else f", on {device().type}"  # no GPU is named without one
-
-
-def with_gradients(model: nn.Module) -> nn.Module:
-    """Model in the middle of its training: every weight has a gradient that must stay."""
-    for weight in model.parameters():
-        weight.grad = torch.ones_like(weight)
-    return model
-
-
 def gradient(score: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     """∂(sum of score(x)) / ∂x, for the wrong functions below."""
     x = x.detach().clone().requires_grad_()
     return torch.autograd.grad(score(x).sum(), x)[0]
-
-
-def own_scores(outputs: Tensor, target: Tensor) -> Tensor:
-    """Score of each sample's own class, (N,)."""
-    return outputs.gather(1, target[:, None])[:, 0]
 
 
 # ---------------------------------------------------- 1. saliency and class activation
@@ -977,20 +947,6 @@ def fixed_noise(model, x, target, samples=50, noise=0.15, seed=0):
 def one_noise_a_picture(shape: tuple, generator: torch.Generator) -> Tensor:
     """One number of noise for a whole picture."""
     return torch.randn(shape[0], *[1] * (len(shape) - 1), generator=generator).expand(shape)
-
-
-class Recorder(nn.Module):
-    """Model that keeps every picture it is handed."""
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model = model
-        self.handed: list[Tensor] = []
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Scores of the model inside."""
-        self.handed.append(x.detach().cpu().clone())
-        return self.model(x)
 
 
 class Cubic(nn.Module):
