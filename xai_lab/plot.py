@@ -14,6 +14,7 @@ from __future__ import annotations
 import base64
 import html
 import io
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -126,26 +127,74 @@ def maps(
         if photo is not None:
             axes[0].imshow(photo.permute(1, 2, 0).numpy())
             axes[0].set_title("what the network sees")
-        colours = SIGNED if signed else UNSIGNED
         for ax, (title, values) in zip(axes[panels - len(flats) :], flats.items(), strict=False):
-            top = limits[title]
-            opacity: Any = None
-            if overlay and photo is not None:
-                extent = (0, photo.shape[2], photo.shape[1], 0)
-                ax.imshow(photo.mean(0).numpy(), cmap="gray", vmin=0, vmax=1, extent=extent)
-                opacity = np.clip(np.abs(values) / top, 0, 1) * 0.8
-            shown = ax.imshow(
-                values,
-                cmap=colours,
-                vmin=-top if signed else 0,
-                vmax=top,
-                alpha=opacity,
-                extent=extent if overlay else None,
-            )
+            shown = draw_map(ax, values, limits[title], signed, photo if overlay else None)
             ax.set_title(title)
-        if overlay:  # the bar shows the colours themselves, not those over grey
-            shown = ScalarMappable(shown.norm, shown.cmap)
         scale_bar(figure, axes, shown, signed, shared)
+    return closed(figure)
+
+
+def draw_map(
+    ax: plt.Axes, values: np.ndarray, top: float, signed: bool, photo: Tensor | None = None
+) -> ScalarMappable:
+    """One map, alone or over a photo ``(3, H, W)`` in grey, the more opaque the larger its value.
+
+    Returns what a colour bar needs: the colours themselves, not those over grey.
+    """
+    colours: dict[str, Any] = {
+        "cmap": SIGNED if signed else UNSIGNED,
+        "vmin": -top if signed else 0,
+        "vmax": top,
+    }
+    if photo is None:
+        return ax.imshow(values, **colours)
+    extent = (0, photo.shape[2], photo.shape[1], 0)
+    ax.imshow(photo.mean(0).numpy(), cmap="gray", vmin=0, vmax=1, extent=extent)
+    opacity = np.clip(np.abs(values) / top, 0, 1) * 0.8
+    shown = ax.imshow(values, alpha=opacity, extent=extent, **colours)
+    return ScalarMappable(shown.norm, shown.cmap)
+
+
+def gallery(
+    images: Tensor,
+    rows: Mapping[str, Tensor],
+    titles: Sequence[str] | None = None,
+    *,
+    signed: bool = False,
+) -> Figure:
+    """Several pictures in a row, and below each the maps that belong to it, over the picture.
+
+    Parameters
+    ----------
+    images : Tensor
+        ``(n, 3, H, W)`` in [0, 1].
+    rows : mapping of str to Tensor
+        Name of each row and its maps, ``(n, h, w)``; each map has a scale of its own.
+    titles : sequence of str, optional
+        Over the pictures, n of them.
+    signed : bool
+        As in `maps`.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    photos = images.detach().float().cpu()
+    n, side = len(photos), 6.6 / len(photos)
+    with style():
+        size = (7.2, (len(rows) + 1) * side + 0.35)
+        figure, axes = plt.subplots(len(rows) + 1, n, figsize=size, squeeze=False)
+        for ax in axes.ravel():
+            ax.set(xticks=[], yticks=[])
+            ax.spines[:].set_visible(False)
+        for ax, photo, title in zip(axes[0], photos, titles or [""] * n, strict=True):
+            ax.imshow(photo.permute(1, 2, 0).numpy())
+            ax.set_title(textwrap.fill(title, 60 // n), fontsize=9)
+        for line, (name, maps_of_row) in zip(axes[1:], rows.items(), strict=True):
+            line[0].set_ylabel(name)
+            for ax, photo, attribution in zip(line, photos, maps_of_row, strict=True):
+                values = flat(attribution, signed)
+                draw_map(ax, values, limit(values), signed, photo)
     return closed(figure)
 
 
@@ -173,7 +222,7 @@ def pictures(images: Mapping[str, Tensor], *, columns: int | None = None) -> Fig
             ax.set_axis_off()
         for ax, (title, image) in zip(axes, images.items(), strict=False):
             ax.imshow(image.detach().reshape(image.shape[-3:]).permute(1, 2, 0).cpu().numpy())
-            ax.set_title(title.strip())
+            ax.set_title(textwrap.fill(title.strip(), 72 // columns), fontsize=9)
     return closed(figure)
 
 
