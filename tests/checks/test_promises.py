@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from xai_lab.checks import attempted, check, exercises, hint
-from xai_lab.checks.exercise import judge
+from xai_lab.checks.exercise import judge, known
 
 ALL = list(exercises().values())
 CODED = [exercise for exercise in ALL if exercise.mistakes]
@@ -19,6 +19,16 @@ def test_the_reference_is_correct(exercise):
     result = judge(exercise, exercise.reference)
     assert result
     assert repr(result).startswith(f"✓ {exercise.name}: right on ")
+
+
+@pytest.mark.parametrize("exercise", ALL, ids=named)
+def test_no_case_is_one_that_the_reference_cannot_answer(exercise):
+    for i, case in enumerate(exercise.cases):
+        seen = known(exercise, exercise.reference, i)
+        assert seen.error is None, case.label
+        assert seen.parts, case.label
+        assert not seen.faults, case.label
+        assert all(part.isfinite().all() for part in seen.parts.values()), case.label
 
 
 @pytest.mark.parametrize("exercise", ALL, ids=named)

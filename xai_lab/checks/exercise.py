@@ -328,7 +328,7 @@ def pass_on(reference: Callable, function: Callable, arguments: dict[str, object
     """Call a function: what must be given by position, so that it may have other names."""
     parameters = inspect.signature(reference).parameters
     required = [p.name for p in parameters.values() if p.default is p.empty]
-    given = [value for name, value in arguments.items() if name in required]
+    given = [arguments[name] for name in required]
     options = {name: value for name, value in arguments.items() if name not in required}
     return function(*given, **options)
 
