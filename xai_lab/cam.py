@@ -8,6 +8,7 @@ themselves.
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
@@ -304,7 +305,10 @@ def named(target: Targets, inputs: Tensor) -> dict[str, Any]:
 def chosen(module: nn.Module, inputs: Tensor, layer: Layers) -> list[str]:
     """Names of the layers that were asked for, or of the default one."""
     if inputs.ndim != 4:
-        raise ValueError(f"inputs have shape {tuple(inputs.shape)}, expected pictures (N, C, H, W)")
+        raise ValueError(
+            f"inputs have shape {tuple(inputs.shape)}, expected pictures (N, C, H, W); "
+            "`inputs[None]` makes a batch of one"
+        )
     if layer is None:
         return [last_spatial_layer(module, inputs)]
     several = [layer] if isinstance(layer, str | nn.Module) else list(layer)
@@ -372,11 +376,19 @@ def finished(maps: Tensor, size: Sequence[int], upsample: bool) -> Tensor:
             "this layer speaks *for* the class, and relu has cut off the rest (`hires_cam` shows "
             "it with its sign), or the layer leads nowhere: behind the last attention of a vision "
             "transformer only the class token does",
-            stacklevel=5,
+            stacklevel=callers_level(),
         )
     if upsample:
         return F.interpolate(maps[:, None], tuple(size), mode="bilinear")[:, 0]
     return maps
+
+
+def callers_level() -> int:
+    """Stack level at which the function that asks was called from outside this module."""
+    level = 1
+    while sys._getframe(level).f_globals["__name__"] == __name__:
+        level += 1
+    return level
 
 
 def cam(
@@ -549,7 +561,8 @@ def score_cam(
             def scores(k: Tensor, x=x, n=n, A=A) -> Tensor:
                 U = F.interpolate(A[None, k.to(A.device)], x.shape[1:], mode="bilinear")[0]
                 low, high = U.amin(dim=(1, 2), keepdim=True), U.amax(dim=(1, 2), keepdim=True)
-                H = ((U - low) / (high - low)).to(x.dtype)
+                # A channel that varies, but not where U samples it, hides everything.
+                H = ((U - low) / (high - low).clamp_min(torch.finfo(U.dtype).tiny)).to(x.dtype)
                 outputs = run(module, x * H[:, None])
                 bar.update(len(k))
                 own = [taken(one, torch.tensor([n], device="cpu")) for one in targets.values()]
