@@ -166,9 +166,13 @@ def sentences(
 
     Examples
     --------
-    >>> few = sentences(3, negation=0.5, spurious=1.0)
-    >>> few.texts[0], int(few.labels[0])
-    >>> [word for word, cause in zip(few.words[0], few.causes[0]) if cause]
+    >>> made = sentences(8, negation=0.5, spurious=1.0)
+    >>> made.texts[2], int(made.labels[2])
+    ('On Sunday the dessert was not dreadful.', 1)
+    >>> made.texts[7], int(made.labels[7])
+    ('My brother told us on Tuesday that the camerawork was awful.', 0)
+    >>> [word for word, cause in zip(made.words[7], made.causes[7]) if cause]
+    ['awful.']
     """
     core.check_count("n", n)
     for name, share in (("negation", negation), ("spurious", spurious), ("against", against)):
