@@ -489,9 +489,13 @@ def alpha(A: Tensor, g: Tensor) -> Tensor:
     return torch.where(g > 0, 1 / (2 + g.relu() * total(A)), 0)
 
 
-def with_epsilon(size: float) -> Callable:
+def with_epsilon(size: float, inside: bool = False) -> Callable:
     """Weights from the long formula with a small number below the line."""
-    return of_alpha(lambda A, g: g**2 / (2 * g**2 + total(A) * g**3 + size))
+
+    def below(A: Tensor, g: Tensor) -> Tensor:
+        return (A * g**3).sum((2, 3), keepdim=True) if inside else total(A) * g**3
+
+    return of_alpha(lambda A, g: g**2 / (2 * g**2 + below(A, g) + size))
 
 
 EPSILON = (
@@ -527,12 +531,13 @@ PLUS_PLUS_WEIGHTS = Exercise(
              lambda: on_device(dict(A=maps(1, 5, 3, 2, seed=47), g=random(1, 5, 3, 2, seed=48)))),
     ),
     mistakes=catalogue(
-        sum_inside=(of_alpha(lambda A, g: g**2 / (
-                2 * g**2 + (A * g**3).sum((2, 3), keepdim=True) + 1e-30)),
-            SUM_INSIDE),
+        sum_inside=(with_epsilon(1e-30, inside=True), SUM_INSIDE),
         simplified_sum_inside=(below(lambda A, g: 2 + (A * g).sum((2, 3), keepdim=True)),
             SUM_INSIDE),
         **{f"epsilon_{k}": (with_epsilon(10.0**-k), EPSILON) for k in (6, 7, 8, 9)},
+        **{f"sum_inside_and_epsilon_{k}": (with_epsilon(10.0**-k, inside=True), SUM_INSIDE +
+                                           " And no epsilon is needed: divide through by g².")
+           for k in (6, 7, 8, 9)},
         own_activation=(below(lambda A, g: 2 + g.relu() * A),
             "You used each cell's own A below the line; the formula has their sum over the "
             "channel, ΣA."),

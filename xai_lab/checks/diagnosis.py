@@ -26,7 +26,7 @@ TRANSLATED = {
     "does not require grad": "The score is not connected to what you differentiate by. Call "
     "`.requires_grad_()` on your copy of x before the model sees it, and compute the score from "
     "that copy, outside `torch.no_grad()`; a function of yours that needs a gradient must not be "
-    "called in there either.",
+    "called in there either. What a hook keeps must not be detached before the gradient is taken.",
     "can be implicitly created only for scalar": "`autograd.grad` wants one number to start from. "
     "Sum the scores of the batch: no sample's score depends on another sample, so each one "
     "receives its own gradient.",
