@@ -195,8 +195,10 @@ def fold(A: Tensor, size: Sequence[int]) -> Tensor:
     """
     if A.ndim == 4:
         first, last = A.shape[2:], A.shape[1:3]
-        # Channels first is by far the usual order and wins where both fit.
-        channels_last = distortion(last, size) < distortion(first, size) and min(last) > 1
+        # Channels first is by far the usual order: the other must fit much better. Swin's early
+        # maps, 64 × 64 × 96, do; a small map whose ratio suffered from rounding does not.
+        much_better = distortion(last, size) + math.log(1.45) < distortion(first, size)
+        channels_last = much_better and min(last) > 1
         return A.permute(0, 3, 1, 2) if channels_last else A
     if A.ndim == 3:
         prefix, h, w = token_grid(A.shape[1], size)
