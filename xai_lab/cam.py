@@ -1,9 +1,9 @@
 """Class activation: which cells of a layer's map speak for a class.
 
-Read `grad_cam` first. `class_activation` gives every method the same two tensors, the activation A
-of a layer and the gradient g of the score there, both ``(N, C, h, w)``; a method is what it makes
-of them. `cam` is the exact ancestor, `score_cam` needs no gradient. `activations` shows the maps
-themselves.
+Read `grad_cam` first, then `class_activation` below the methods: it gives the first four of them
+the same two tensors, the activation A of a layer and the gradient g of the score there, both
+``(N, C, h, w)``, and a method is what it makes of them. `cam` is the exact ancestor, `score_cam`
+needs no gradient. `activations` shows the maps themselves.
 """
 
 from __future__ import annotations
@@ -257,6 +257,212 @@ def hires_cam(
     return class_activation(model, inputs, target, layer, upsample, batch_size, weighted)
 
 
+def cam(
+    model: Model,
+    inputs: Tensor,
+    target: Targets = None,
+    *,
+    upsample: bool = True,
+    batch_size: int | None = None,
+) -> Maps:
+    r"""CAM: the class score, cell by cell, for a network that ends in mean and linear layer.
+
+    .. math::
+        M_{c,xy} = \sum_k w_k^c A_{kxy}, \qquad
+        \frac{1}{hw} \sum_{xy} M_{c,xy} + b_c = S_c
+
+    Nothing is estimated here. The last linear layer and the mean over places are both sums, and
+    CAM takes them in the other order.
+
+    Parameters
+    ----------
+    model, inputs, target, upsample, batch_size
+        As in `grad_cam`. A callable target must be linear in the outputs, as a difference is.
+
+    Returns
+    -------
+    Tensor or dict of str to Tensor
+        M, ``(N, H, W)`` or ``(N, h, w)``, signed, in units of the score.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As in `grad_cam`; and if the identity above does not hold, because the network has another
+        kind of head.
+
+    Notes
+    -----
+    Cost: one forward pass, whatever the number of targets.
+
+    References
+    ----------
+    Zhou et al., *Learning deep features for discriminative localization*, CVPR 2016.
+    """
+    module, targets = bare(model), named(target, inputs)
+    (layer,) = chosen(module, inputs, None)
+    size = inputs.shape[2:]
+
+    def explained(i: Tensor) -> list[Tensor]:
+        found = []
+        with graph_from(module, inputs[i], layer) as (kept, outputs):
+            A = maps_of(kept[layer].detach(), size)
+            head = pooled_head(module, A.shape[1], outputs.shape[1])
+            W = head.weight.detach().to(A.dtype)
+            b = W.new_zeros(len(W)) if head.bias is None else head.bias.detach().to(A.dtype)
+            for one in targets.values():
+                S = class_scores(outputs, taken(one, i))
+                (c,) = torch.autograd.grad(S.sum(), outputs, retain_graph=True)
+                c = c.to(A.dtype)  # one-hot for a class, +1 and −1 for a difference of two
+                M = torch.einsum("nk,nkhw->nhw", c @ W, A)
+                gap = M.mean(dim=(1, 2)) + c @ b - S.detach()
+                if (gap.abs() > 1e-2 * (1 + S.detach().abs())).any():
+                    raise ValueError(no_pooled_head(module))
+                found.append(M)
+        return found
+
+    maps = mapped(explained, inputs, batch_size, upsample)
+    return dict(zip(targets, maps, strict=True)) if isinstance(target, Mapping) else maps[0]
+
+
+def score_cam(
+    model: Model,
+    inputs: Tensor,
+    target: Targets = None,
+    *,
+    layer: Layer | None = None,
+    channels: int | None = None,
+    upsample: bool = True,
+    batch_size: int | None = None,
+    progress: bool = False,
+) -> Maps:
+    r"""Score-CAM: each channel is tried as a mask, and weighted by the score that is left.
+
+    .. math::
+        H_k = \frac{U(A_k) - \min U(A_k)}{\max U(A_k) - \min U(A_k)}, \qquad
+        w = \operatorname{softmax}_k \, S(x \odot H_k), \qquad
+        M_{xy} = \operatorname{relu} \Big( \sum_k w_k A_{kxy} \Big)
+
+    U enlarges to the inputs' size, before the scaling. The paper subtracts the score of a blank
+    picture from each S; the softmax does not notice, so that pass is saved. Give logits: a softmax
+    over probabilities is nearly even, and the map then nearly the mean activation.
+
+    Parameters
+    ----------
+    model, inputs, target, upsample
+        As in `grad_cam`; several targets share all passes.
+    layer : str or Module, optional
+        As in `grad_cam`, one only.
+    channels : int, optional
+        Try only so many channels, those with the largest standard deviation over the map. All by
+        default. Channels without any variation mask nothing and are always left out.
+    batch_size : int, optional
+        Masked pictures on the device at once; the result does not depend on it.
+    progress : bool
+        Show a bar.
+
+    Returns
+    -------
+    Tensor or dict of str to Tensor
+        M, ``(N, H, W)`` or ``(N, h, w)``; a mean of activations, so not in units of the score. A
+        masked pixel is zero in the model's own units: after normalising that is grey, not black.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As in `grad_cam`; and for fewer than one channel, or a map in which no channel varies.
+
+    Notes
+    -----
+    Cost: one forward pass a channel and one more, and no backward pass. Memory does not grow with
+    the number of channels.
+
+    References
+    ----------
+    Wang et al., *Score-CAM: score-weighted visual explanations for convolutional neural
+    networks*, CVPR workshops 2020.
+    """
+    if channels is not None:
+        check_count("channels", channels)
+    module, targets = bare(model), named(target, inputs)
+    (layer,) = chosen(module, inputs, layer)
+    if any(one is None for one in targets.values()):
+        predicted = predict(module, inputs, batch_size=batch_size).argmax(dim=1)
+        targets = {name: predicted if one is None else one for name, one in targets.items()}
+    bar = tqdm(desc="Score-CAM", unit="channel", disable=not progress)
+    found = []
+    with untouched(module, inputs), torch.no_grad(), bar:
+        for n, x in enumerate(inputs.detach()):
+            own = [taken(one, torch.tensor([n], device="cpu")) for one in targets.values()]
+            A = maps_of(record(module, x[None], layer)[layer], x.shape[1:])[0]
+            found.append(masked_scores(module, x, own, A, channels, batch_size, bar))
+    maps = [
+        finished(torch.stack(each), inputs.shape[2:], upsample) for each in zip(*found, strict=True)
+    ]
+    return dict(zip(targets, maps, strict=True)) if isinstance(target, Mapping) else maps[0]
+
+
+def masked_scores(
+    module: nn.Module,
+    x: Tensor,
+    targets: Sequence[Target],
+    A: Tensor,
+    channels: int | None,
+    batch_size: int | None,
+    bar: tqdm,
+) -> list[Tensor]:
+    """Score-CAM of one picture x ``(C, H, W)`` with maps A ``(K, h, w)``, for each target."""
+    spread = A.flatten(1).std(dim=1)
+    varying = int((spread > 0).sum())
+    if varying == 0:
+        raise ValueError("no channel of this layer varies over the map, so none can be a mask")
+    most = spread.argsort(descending=True)[: min(channels or varying, varying)]
+
+    def scores(k: Tensor) -> Tensor:
+        U = F.interpolate(A[None, k.to(A.device)], x.shape[1:], mode="bilinear")[0]
+        low, high = U.amin(dim=(1, 2), keepdim=True), U.amax(dim=(1, 2), keepdim=True)
+        # A channel that varies, but not where U samples it, hides everything.
+        H = ((U - low) / (high - low).clamp_min(torch.finfo(U.dtype).tiny)).to(x.dtype)
+        outputs = run(module, x * H[:, None])
+        bar.update(len(k))
+        each = [c.expand(len(k)) if isinstance(c, Tensor) else c for c in targets]
+        return torch.stack([class_scores(outputs, c) for c in each])
+
+    S = torch.cat(list(in_batches(scores, most.cpu(), batch_size, x)), dim=1)
+    w = S.to(A.dtype).softmax(dim=1)
+    return [torch.einsum("k,khw->hw", each, A[most]).relu() for each in w]
+
+
+def activations(model: Model, inputs: Tensor, layers: Layer | Sequence[Layer]) -> dict[str, Tensor]:
+    """Maps of some layers, one a channel: what there is to weigh.
+
+    Parameters
+    ----------
+    model : Module
+        Any network.
+    inputs : Tensor
+        ``(N, C, H, W)``.
+    layers : str, Module or a sequence of them
+        `xai_lab.layers.spatial_layers` lists them.
+
+    Returns
+    -------
+    dict of str to Tensor
+        A of each layer by its dotted name, ``(N, C, h, w)``, detached; tokens are folded to their
+        grid, and tokens that are no patches dropped.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a layer is not there, never runs, runs several times, or has no map.
+
+    Notes
+    -----
+    Cost: one forward pass.
+    """
+    size = inputs.shape[2:]
+    return {name: fold(A, size) for name, A in record(model, inputs, layers).items()}
+
+
 def class_activation(
     model: Model,
     inputs: Tensor,
@@ -391,73 +597,6 @@ def callers_level() -> int:
     return level
 
 
-def cam(
-    model: Model,
-    inputs: Tensor,
-    target: Targets = None,
-    *,
-    upsample: bool = True,
-    batch_size: int | None = None,
-) -> Maps:
-    r"""CAM: the class score, cell by cell, for a network that ends in mean and linear layer.
-
-    .. math::
-        M_{c,xy} = \sum_k w_k^c A_{kxy}, \qquad
-        \frac{1}{hw} \sum_{xy} M_{c,xy} + b_c = S_c
-
-    Nothing is estimated here. The last linear layer and the mean over places are both sums, and
-    CAM takes them in the other order.
-
-    Parameters
-    ----------
-    model, inputs, target, upsample, batch_size
-        As in `grad_cam`. A callable target must be linear in the outputs, as a difference is.
-
-    Returns
-    -------
-    Tensor or dict of str to Tensor
-        M, ``(N, H, W)`` or ``(N, h, w)``, signed, in units of the score.
-
-    Raises
-    ------
-    TypeError, ValueError
-        As in `grad_cam`; and if the identity above does not hold, because the network has another
-        kind of head.
-
-    Notes
-    -----
-    Cost: one forward pass, whatever the number of targets.
-
-    References
-    ----------
-    Zhou et al., *Learning deep features for discriminative localization*, CVPR 2016.
-    """
-    module, targets = bare(model), named(target, inputs)
-    (layer,) = chosen(module, inputs, None)
-    size = inputs.shape[2:]
-
-    def explained(i: Tensor) -> list[Tensor]:
-        found = []
-        with graph_from(module, inputs[i], layer) as (kept, outputs):
-            A = maps_of(kept[layer].detach(), size)
-            head = pooled_head(module, A.shape[1], outputs.shape[1])
-            W = head.weight.detach().to(A.dtype)
-            b = W.new_zeros(len(W)) if head.bias is None else head.bias.detach().to(A.dtype)
-            for one in targets.values():
-                S = class_scores(outputs, taken(one, i))
-                (c,) = torch.autograd.grad(S.sum(), outputs, retain_graph=True)
-                c = c.to(A.dtype)  # one-hot for a class, +1 and −1 for a difference of two
-                M = torch.einsum("nk,nkhw->nhw", c @ W, A)
-                gap = M.mean(dim=(1, 2)) + c @ b - S.detach()
-                if (gap.abs() > 1e-2 * (1 + S.detach().abs())).any():
-                    raise ValueError(no_pooled_head(module))
-                found.append(M)
-        return found
-
-    maps = mapped(explained, inputs, batch_size, upsample)
-    return dict(zip(targets, maps, strict=True)) if isinstance(target, Mapping) else maps[0]
-
-
 def pooled_head(module: nn.Module, channels: int, classes: int) -> nn.Linear:
     """Last linear layer that could turn the mean of each channel into the class scores."""
     heads = [
@@ -478,134 +617,3 @@ def no_pooled_head(module: nn.Module) -> str:
         f"one linear layer, and for a target that is linear in the scores; this "
         f"{type(module).__name__} and target are not so. `grad_cam` takes any head"
     )
-
-
-def score_cam(
-    model: Model,
-    inputs: Tensor,
-    target: Targets = None,
-    *,
-    layer: Layer | None = None,
-    channels: int | None = None,
-    upsample: bool = True,
-    batch_size: int | None = None,
-    progress: bool = False,
-) -> Maps:
-    r"""Score-CAM: each channel is tried as a mask, and weighted by the score that is left.
-
-    .. math::
-        H_k = \frac{U(A_k) - \min U(A_k)}{\max U(A_k) - \min U(A_k)}, \qquad
-        w = \operatorname{softmax}_k \, S(x \odot H_k), \qquad
-        M_{xy} = \operatorname{relu} \Big( \sum_k w_k A_{kxy} \Big)
-
-    U enlarges to the inputs' size, before the scaling. The paper subtracts the score of a blank
-    picture from each S; the softmax does not notice, so that pass is saved. Give logits: a softmax
-    over probabilities is nearly even, and the map then nearly the mean activation.
-
-    Parameters
-    ----------
-    model, inputs, target, upsample
-        As in `grad_cam`; several targets share all passes.
-    layer : str or Module, optional
-        As in `grad_cam`, one only.
-    channels : int, optional
-        Try only so many channels, those with the largest standard deviation over the map. All by
-        default. Channels without any variation mask nothing and are always left out.
-    batch_size : int, optional
-        Masked pictures on the device at once; the result does not depend on it.
-    progress : bool
-        Show a bar.
-
-    Returns
-    -------
-    Tensor or dict of str to Tensor
-        M, ``(N, H, W)`` or ``(N, h, w)``; a mean of activations, so not in units of the score. A
-        masked pixel is zero in the model's own units: after normalising that is grey, not black.
-
-    Raises
-    ------
-    TypeError, ValueError
-        As in `grad_cam`; and for fewer than one channel, or a map in which no channel varies.
-
-    Notes
-    -----
-    Cost: one forward pass a channel and one more, and no backward pass. Memory does not grow with
-    the number of channels.
-
-    References
-    ----------
-    Wang et al., *Score-CAM: score-weighted visual explanations for convolutional neural
-    networks*, CVPR workshops 2020.
-    """
-    if channels is not None:
-        check_count("channels", channels)
-    module, targets = bare(model), named(target, inputs)
-    (layer,) = chosen(module, inputs, layer)
-    if any(one is None for one in targets.values()):
-        predicted = predict(module, inputs, batch_size=batch_size).argmax(dim=1)
-        targets = {name: predicted if one is None else one for name, one in targets.items()}
-    maps: list[list[Tensor]] = [[] for _ in targets]
-    bar = tqdm(desc="Score-CAM", unit="channel", disable=not progress)
-    with untouched(module, inputs), torch.no_grad(), bar:
-        for n, x in enumerate(inputs.detach()):
-            A = maps_of(record(module, x[None], layer)[layer], x.shape[1:])[0]
-            spread = A.flatten(1).std(dim=1)
-            best = spread.argsort(descending=True)[
-                : min(channels or len(A), int((spread > 0).sum()))
-            ]
-            if len(best) == 0:
-                raise ValueError(
-                    f"no channel of layer {layer!r} varies over the map, so none can be a mask"
-                )
-
-            def scores(k: Tensor, x=x, n=n, A=A) -> Tensor:
-                U = F.interpolate(A[None, k.to(A.device)], x.shape[1:], mode="bilinear")[0]
-                low, high = U.amin(dim=(1, 2), keepdim=True), U.amax(dim=(1, 2), keepdim=True)
-                # A channel that varies, but not where U samples it, hides everything.
-                H = ((U - low) / (high - low).clamp_min(torch.finfo(U.dtype).tiny)).to(x.dtype)
-                outputs = run(module, x * H[:, None])
-                bar.update(len(k))
-                own = [taken(one, torch.tensor([n], device="cpu")) for one in targets.values()]
-                return torch.stack(
-                    [
-                        class_scores(outputs, c.expand(len(k)) if isinstance(c, Tensor) else c)
-                        for c in own
-                    ]
-                )
-
-            S = torch.cat(list(in_batches(scores, best.cpu(), batch_size, inputs)), dim=1)
-            for found, w in zip(maps, S.to(A.dtype).softmax(dim=1), strict=True):
-                found.append(torch.einsum("k,khw->hw", w, A[best]).relu())
-    done = [finished(torch.stack(found), inputs.shape[2:], upsample) for found in maps]
-    return dict(zip(targets, done, strict=True)) if isinstance(target, Mapping) else done[0]
-
-
-def activations(model: Model, inputs: Tensor, layers: Layer | Sequence[Layer]) -> dict[str, Tensor]:
-    """Maps of some layers, one a channel: what there is to weigh.
-
-    Parameters
-    ----------
-    model : Module
-        Any network.
-    inputs : Tensor
-        ``(N, C, H, W)``.
-    layers : str, Module or a sequence of them
-        `xai_lab.layers.spatial_layers` lists them.
-
-    Returns
-    -------
-    dict of str to Tensor
-        A of each layer by its dotted name, ``(N, C, h, w)``, detached; tokens are folded to their
-        grid, and tokens that are no patches dropped.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If a layer is not there, never runs, runs several times, or has no map.
-
-    Notes
-    -----
-    Cost: one forward pass.
-    """
-    size = inputs.shape[2:]
-    return {name: fold(A, size) for name, A in record(model, inputs, layers).items()}

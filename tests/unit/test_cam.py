@@ -227,7 +227,7 @@ def test_score_cam_leaves_out_channels_that_do_not_vary(level):
 def test_score_cam_of_a_flat_layer_is_refused():
     model = network()
     nn.init.zeros_(model[0].weight)
-    with pytest.raises(ValueError, match="no channel of layer '0' varies"):
+    with pytest.raises(ValueError, match="no channel of this layer varies"):
         score_cam(model, pictures(), layer="0")
 
 
