@@ -155,7 +155,7 @@ def cue_rank(scores: Tensor, cues: Tensor, which: Literal["first", "mean"] = "fi
 
 
 def random_map(maps: Tensor, seed: int = 0) -> Tensor:
-    """Uniform noise of the maps' shape: the map that knows nothing, for any judge to be tried on."""
+    """Uniform noise of the maps' shape: a map that knows nothing, to try a judge on."""
     noise = torch.rand(maps.shape, generator=torch.Generator().manual_seed(seed))
     return noise.to(maps.device)
 
