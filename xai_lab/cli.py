@@ -1,7 +1,8 @@
-"""The command `xai-lab`: explain a photo, check an installation.
+"""The command `xai-lab`: explain a photo or a film, check an installation.
 
-Read `main`, then `explain`. What a method is called and what its map shows stands in `methods.py`,
-the picture and the page are laid out in `report.py`, `doctor.py` looks after the installation.
+Read `main`, then `explain`, then `animate`. What a method is called and what its map shows stands
+in `methods.py`, the picture and the page are laid out in `report.py`, frames are read and written
+in `animation.py`, `doctor.py` looks after the installation.
 Everything heavy is imported where it is used, so that `xai-lab --help` answers at once.
 """
 
@@ -12,18 +13,23 @@ import math
 import os
 import shlex
 import sys
+import time
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING
+from tempfile import TemporaryFile
+from typing import IO, TYPE_CHECKING, Any
 
 import xai_lab
-from xai_lab.methods import METHODS, Question
+from xai_lab.methods import METHODS, Method, Question
 
 if TYPE_CHECKING:
     import torch
+    from PIL import Image
 
     from xai_lab.models import Guess, Loaded
     from xai_lab.report import Explained
@@ -35,7 +41,11 @@ exit codes:
   2    the command was not understood
   130  stopped with Ctrl-C
 """
-DEFAULT_METHODS = "saliency,smooth-grad,smooth-grad-squared"
+DEFAULT_METHODS = ["saliency", "smooth-grad", "smooth-grad-squared"]
+DEFAULT_FILM = ["grad-cam"]
+#: More are refused: a browser that plays a GIF holds all of its frames in memory.
+MOST_FRAMES = 1000
+VIDEOS = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm")
 
 
 class ProblemError(Exception):
@@ -176,9 +186,10 @@ def add_explain(commands: argparse._SubParsersAction) -> None:
     )
     parser = commands.add_parser(
         "explain",
-        help="write the maps of a photo as a PNG, or as a page that says how to read them",
-        description="Predict what is in a photo, and draw which pixels the prediction is sensitive "
-        "to.",
+        help="write the maps of a photo as a PNG, or as a page that says how to read them; of a "
+        "film as a GIF",
+        description="Predict what is in a photo, and draw what moves the prediction: which pixels "
+        "it is sensitive to, or which cells of a layer speak for it.",
         epilog=f"""\
 methods (--method, several with commas, or `all`):
 {listing}
@@ -188,11 +199,14 @@ examples:
   xai-lab explain holiday.jpg --out holiday.html
   xai-lab explain astronaut --target football-helmet,goldfish
   xai-lab explain cat --target top2 --method saliency,guided-backprop
+  xai-lab explain cat --method grad-cam,layer-cam --layer blocks.3,bn2 --target top2,goldfish
   xai-lab explain a.jpg b.jpg c.jpg --out report.html
   xai-lab explain cat --model resnet50      fetched the first time
+  xai-lab explain frames/ --out film.gif    a folder of frames, sorted by name
+  xai-lab explain in.gif --method layer-cam --target goldfish --out out.gif
 
-Without --out a PNG is written to this folder under a name that is still free. A file that you
-name yourself is replaced; a photo that is being explained never is.
+Without --out a PNG (of a folder of frames a GIF) is written to this folder under a name that is
+still free. A file that you name yourself is replaced; a photo that is being explained never is.
 
 """
         + EXIT_CODES,
@@ -203,21 +217,29 @@ name yourself is replaced; a photo that is being explained never is.
         "photos",
         nargs="+",
         metavar="PHOTO",
-        help="an image file, or a photo of the course: astronaut, cat, coffee, rocket, china, "
-        "flower (./cat is a file of that name)",
+        help="an image file, a folder of frames, or a photo of the course: astronaut, cat, "
+        "coffee, rocket, china, flower (./cat is a file of that name)",
     )
     parser.add_argument(
         "--model",
         default="efficientnet-lite0",
-        help="efficientnet-lite0, which comes with the course; a classifier of torchvision "
-        "(resnet50, vgg16, …) or timm/NAME are fetched the first time (default: %(default)s)",
+        help="efficientnet-lite0, scenes-cnn, scenes-vit, digits-cnn and others come with the "
+        "course; a classifier of torchvision (resnet50, vgg16, …) or timm/NAME are fetched the "
+        "first time (default: %(default)s)",
     )
     parser.add_argument(
         "--method",
         type=methods,
-        default=DEFAULT_METHODS,
         metavar="NAMES",
-        help="default: %(default)s",
+        help=f"default: {','.join(DEFAULT_METHODS)}; of frames {','.join(DEFAULT_FILM)}",
+    )
+    parser.add_argument(
+        "--layer",
+        type=layers,
+        default=(),
+        metavar="NAMES",
+        help="where the methods of class activation look, several with commas (default: the last "
+        "layer with a map)",
     )
     parser.add_argument(
         "--target",
@@ -229,7 +251,8 @@ name yourself is replaced; a photo that is being explained never is.
     parser.add_argument(
         "--out",
         metavar="FILE",
-        help="FILE.png; FILE.html for one page that needs nothing else; or a folder for PNGs",
+        help="FILE.png; FILE.html for one page that needs nothing else; FILE.gif for frames, or "
+        "for all of an animated file; or a folder",
     )
     parser.add_argument(
         "--top", type=whole(1), default=5, metavar="N", help="guesses to list (default: 5)"
@@ -252,6 +275,20 @@ name yourself is replaced; a photo that is being explained never is.
         "--seed", type=whole(0), default=0, metavar="N", help="of the noise (default: 0)"
     )
     parser.add_argument(
+        "--channels",
+        type=whole(1),
+        metavar="N",
+        help="let score-cam try only the N channels that vary most; it runs the network once for "
+        "each (default: all)",
+    )
+    parser.add_argument(
+        "--every",
+        type=whole(1),
+        default=1,
+        metavar="N",
+        help="of frames, take one in N and show it N times as long (default: 1)",
+    )
+    parser.add_argument(
         "--device",
         help="cpu, cuda, cuda:1, mps (default: XAI_LAB_DEVICE, else a GPU where there is one)",
     )
@@ -260,6 +297,7 @@ name yourself is replaced; a photo that is being explained never is.
 def methods(text: str) -> list[str]:
     """Names of methods from ``saliency,smooth_grad`` or ``all``."""
     names = [name.strip().lower().replace("_", "-") for name in text.split(",") if name.strip()]
+    names = [name.replace("-plus-plus", "++") for name in names]
     if names == ["all"]:
         return list(METHODS)
     for name in names:
@@ -272,6 +310,14 @@ def methods(text: str) -> list[str]:
     if not names:
         raise argparse.ArgumentTypeError("no method was named")
     return list(dict.fromkeys(names))
+
+
+def layers(text: str) -> tuple[str, ...]:
+    """Names of layers from ``layer3,layer4``."""
+    names = dict.fromkeys(name.strip() for name in text.split(",") if name.strip())
+    if not names:
+        raise argparse.ArgumentTypeError("no layer was named")
+    return tuple(names)
 
 
 def whole(least: int):
@@ -304,51 +350,94 @@ def fraction(text: str) -> float:
 
 def explain(options: argparse.Namespace, command: str) -> int:
     """Write the maps of some photos; say what was predicted, what was written, what comes next."""
+    if is_film(options):
+        return animate(options)
+    chosen = {name: METHODS[name] for name in options.method or DEFAULT_METHODS}
     out = where_to(options.out, options.photos)
+    check_layer_is_used(options, chosen)
     readable = [source for source in options.photos if can_be_read(source)]
     if not readable:
         return 1
-    status(f"loading {options.model} …")
-    device = chosen_device(options.device)
-    net = xai_lab.load(options.model, device=device)
-    from xai_lab import report
+    net = network(options)
+    from xai_lab import animation, report
 
-    settings = {
-        "samples": options.samples,
-        "noise": options.noise,
-        "seed": options.seed,
-        "progress": sys.stderr.isatty(),
-    }
-    chosen = {name: METHODS[name] for name in options.method}
-    explained = []
+    settings = settings_of(options)
+    explained, whole = [], True
     for number, source in enumerate(readable, start=1):
         if len(readable) > 1:
             status(f"{source} ({number} of {len(readable)})")
         one = explain_one(net, source, chosen, options.target, options.top, settings)
         explained.append(one)
+        whole &= {name for _, name, _ in one.maps} == set(chosen)
         print(told(one), flush=True)
         if out is None or out.is_dir():
             save(free_name(source, out or Path()), report.picture([one], net, settings))
+        if (many := animation.frames_in(source)) > 1:
+            complain(f"{source} has {many} frames, this is the first; --out FILE.gif takes all")
     if out is not None and out.suffix.lower() == ".png":
         save(out, report.picture(explained, net, settings))
     elif out is not None and not out.is_dir():
         save(out, report.page(explained, net, settings, command))
     print(what_next(net, options, readable[0], explained[0]))
-    return 0 if len(readable) == len(options.photos) else 1
+    return 0 if whole and len(readable) == len(options.photos) else 1
 
 
-def where_to(out: str | None, photos: Sequence[str]) -> Path | None:
+def settings_of(options: argparse.Namespace) -> dict[str, Any]:
+    """Settings of the methods, as `Question` takes them."""
+    return {
+        "layers": options.layer,
+        "channels": options.channels,
+        "samples": options.samples,
+        "noise": options.noise,
+        "seed": options.seed,
+        "progress": sys.stderr.isatty(),
+    }
+
+
+def network(options: argparse.Namespace) -> Loaded:
+    """Network that ``--model`` names, on its device, with the layers that ``--layer`` names."""
+    from xai_lab.layers import find_layer
+    from xai_lab.models import TEXTS
+
+    if options.model in TEXTS:
+        raise MisuseError(
+            f"--model {options.model} reads text, and this command explains photos; leave it away, "
+            "or name a network that looks, such as scenes-cnn or resnet50"
+        )
+    status(f"loading {options.model} …")
+    net: Loaded = xai_lab.load(options.model, device=chosen_device(options.device))
+    for name in options.layer:
+        try:
+            find_layer(net.model, name)
+        except ValueError as error:
+            raise MisuseError(f"--layer: {error}") from error
+    return net
+
+
+def check_layer_is_used(options: argparse.Namespace, chosen: dict[str, Method]) -> None:
+    """Refuse ``--layer`` where no method looks at one."""
+    if options.layer and not any(method.layered for method in chosen.values()):
+        able = ", ".join(name for name, method in METHODS.items() if method.layered)
+        raise MisuseError(
+            f"--layer is of no use to {', '.join(chosen)}; the methods that look at a layer of "
+            f"your choice: {able}"
+        )
+
+
+def where_to(
+    out: str | None,
+    photos: Sequence[str],
+    endings: Sequence[str] = (".png", ".html", ".htm"),
+    meant: str = "a file that ends in .png (a picture) or .html (a page)",
+) -> Path | None:
     """Path that ``--out`` names, checked before any work is done; ``None`` if it is not given."""
     if out is None:
         folder, path = Path(), None
     else:
         path = Path(out)
         folder = path if path.is_dir() else path.parent
-        if not path.is_dir() and path.suffix.lower() not in (".png", ".html", ".htm"):
-            raise MisuseError(
-                f"--out {out} is neither a folder that exists nor a file that ends in .png (a "
-                "picture) or .html (a page)"
-            )
+        if not path.is_dir() and path.suffix.lower() not in endings:
+            raise MisuseError(f"--out {out} is neither a folder that exists nor {meant}")
         if path.suffix.lower() == ".png" and not path.is_dir() and len(photos) > 1:
             raise MisuseError(
                 f"--out {out} holds one photo, {len(photos)} were given; name a folder, or a "
@@ -370,6 +459,12 @@ def can_be_read(source: str) -> bool:
     """Whether a photo can be opened; says why not, before time is spent on loading the network."""
     from xai_lab.data import photo
 
+    if Path(source).suffix.lower() in VIDEOS and Path(source).is_file():
+        complain(
+            f"{source} is a video, which needs to be taken apart first: mkdir frames; "
+            f"ffmpeg -i {shlex.quote(source)} frames/%04d.png; xai-lab explain frames"
+        )
+        return False
     try:
         photo(source)
     except (ValueError, OSError) as error:
@@ -395,22 +490,42 @@ def chosen_device(name: str | None) -> torch.device:
 
 
 def explain_one(
-    net: Loaded, source: str, chosen: dict, target: str, top: int, settings: dict
+    net: Loaded, source: str, chosen: dict[str, Method], target: str, top: int, settings: dict
 ) -> Explained:
-    """Prediction and maps of one photo."""
+    """Prediction and maps of one photo; a method that does not fit the network is left out."""
     from xai_lab import report
     from xai_lab.data import PHOTOS
 
     inputs = net.preprocess(source)
     guesses = net.predict(inputs, top=len(net.labels))[0]
     targets = asked_about(target, guesses)
+    question = Question(net.model, inputs, tuple(guess.index for guess in targets), **settings)
+    if "score-cam" in chosen:
+        say_how_long(question)
+    found: dict[str, tuple[dict, list[str]]] = {}
+    for name, method in chosen.items():
+        try:
+            with remarks() as said:
+                found[name] = method.compute(question), said
+        except (ValueError, TypeError) as error:
+            if len(chosen) == 1:
+                raise
+            complain(f"{source}, {method.title} is left out: {sentence(error)}")
+    if not found:
+        raise ProblemError(f"{source}: none of these methods fits {net.name}")
+    picture = net.pixels(inputs)
     maps = {}
     for guess in targets:
-        question = Question(net.model, inputs, guess.index, **settings)
-        for name, method in chosen.items():
-            with remarks(f"{source}, {method.title}, {guess.label}") as said:
-                attribution = method.compute(question)
-            maps[guess.index, name] = report.Map(name, method, attribution, tuple(said))
+        for name, (attributions, said) in found.items():
+            several = len({layer for _, layer in attributions}) > 1
+            for (index, layer), attribution in attributions.items():
+                if index != guess.index:
+                    continue
+                noted = () if attribution.any() else tuple(dict.fromkeys(said))
+                one = report.Map(name, chosen[name], attribution, picture, layer, several, noted)
+                maps[index, name, layer] = one
+                for remark in noted:
+                    complain(f"{source}, {one.title}, {guess.label}: {remark}")
     return report.Explained(
         name=source if source in PHOTOS else Path(source).name,
         credit=PHOTOS[source][1] if source in PHOTOS else "",
@@ -419,6 +534,31 @@ def explain_one(
         targets=targets,
         maps=maps,
     )
+
+
+def say_how_long(question: Question, frames: int = 1) -> None:
+    """Tell somebody who watches what Score-CAM is going to cost, where that is much."""
+    if not sys.stderr.isatty():
+        return
+    with suppress(ValueError, TypeError):  # the method itself says what does not fit
+        found = xai_lab.activations(question.model, question.inputs, list(question.looked_at))
+        channels = max(maps.shape[1] for maps in found.values())
+        tried = sum(min(maps.shape[1], question.channels or channels) for maps in found.values())
+        start = time.perf_counter()
+        xai_lab.predict(question.model, question.inputs)
+        seconds = tried * frames * (time.perf_counter() - start)
+        if seconds > 10:
+            fewer = max(10, min(tried // 10, 100) // 10 * 10)
+            complain(
+                f"Score-CAM runs the network {tried * frames} times, which takes about "
+                f"{lasting(seconds)}; --channels {fewer} tries only the {fewer} channels that "
+                "vary most"
+            )
+
+
+def lasting(seconds: float) -> str:
+    """Time for a reader."""
+    return f"{seconds:.0f} seconds" if seconds < 90 else f"{seconds / 60:.0f} minutes"
 
 
 def asked_about(target: str, guesses: list[Guess]) -> list[Guess]:
@@ -454,8 +594,8 @@ def plain(label: str) -> str:
 
 
 @contextmanager
-def remarks(about: str) -> Iterator[list[str]]:
-    """Warnings of the package, on stderr and in a list; those of other libraries are dropped."""
+def remarks() -> Iterator[list[str]]:
+    """List that the package's warnings are put into; those of other libraries are dropped."""
     said: list[str] = []
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -463,7 +603,6 @@ def remarks(about: str) -> Iterator[list[str]]:
     for warning in caught:
         if warning.category is UserWarning and "map of sample" in str(warning.message):
             said.append(str(warning.message).replace(" of sample 0", ""))
-            complain(f"{about}: {said[-1]}")
 
 
 def status(text: str) -> None:
@@ -496,31 +635,38 @@ def encodable(text: str) -> bool:
     return True
 
 
-def free_name(source: str, folder: Path) -> Path:
+def free_name(source: str, folder: Path, ending: str = ".png") -> Path:
     """Name for the picture of a photo that no file has yet: ``cat-explained.png``, ``…-2.png``."""
-    stem, number = f"{Path(source).stem}-explained", 1
-    path = folder / f"{stem}.png"
+    path = Path(source)
+    stem = f"{path.resolve().name if path.is_dir() else path.stem}-explained"
+    path, number = folder / f"{stem}{ending}", 1
     while path.exists() or path.is_symlink():
         number += 1
-        path = folder / f"{stem}-{number}.png"
+        path = folder / f"{stem}-{number}{ending}"
     return path
 
 
 def save(path: Path, content: bytes) -> None:
     """Write a file whole or not at all, and say so."""
+    with replacing(path) as unfinished:
+        unfinished.write_bytes(content)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """File to write to, which takes the place of ``path`` once it is whole."""
     replaced = path.exists()
     path = path.resolve() if path.is_symlink() else path
     unfinished = path.with_name(f".xai-lab-{os.getpid()}.tmp")
     try:
-        unfinished.write_bytes(content)
+        yield unfinished
+        size = unfinished.stat().st_size / 1024
         os.replace(unfinished, path)
     except OSError as error:
-        raise ProblemError(f"{path} could not be written: {error.strerror}") from error
+        raise ProblemError(f"{path} could not be written: {error.strerror or error}") from error
     finally:
         unfinished.unlink(missing_ok=True)
-    print(
-        f"{'Replaced' if replaced else 'Wrote'} {path} ({len(content) / 1024:.0f} KB)", flush=True
-    )
+    print(f"{'Replaced' if replaced else 'Wrote'} {path} ({size:.0f} KB)", flush=True)
 
 
 def what_next(net: Loaded, options: argparse.Namespace, source: str, first: Explained) -> str:
@@ -528,9 +674,14 @@ def what_next(net: Loaded, options: argparse.Namespace, source: str, first: Expl
     photo = shlex.quote(source)
     if len(first.targets) == 1:
         asked = plain(first.targets[0].label).replace(" ", "-")
-        absurd = next(name for name in ("goldfish", "espresso", net.labels[0]) if name != asked)
+        known = [plain(label).replace(" ", "-") for label in net.labels]
+        absurd = next(
+            name
+            for name in ("goldfish", "espresso", *known)
+            if (name in known and name != asked) or len(known) == 1
+        )
         model = f" --model {options.model}" if options.model != "efficientnet-lite0" else ""
-        classes = shlex.quote(f"{asked},{absurd.replace(' ', '-')}")
+        classes = shlex.quote(f"{asked},{absurd}")
         return (
             f"Next: xai-lab explain {photo}{model} --target {classes}\n"
             "      A map that is the same for a class that has no business there explains neither."
@@ -539,3 +690,235 @@ def what_next(net: Loaded, options: argparse.Namespace, source: str, first: Expl
         page = shlex.quote(f"{Path(source).stem}.html")
         return f"Next: add --out {page} for a page that says how to read the maps."
     return "Next: open the page. Then cover the brightest place in the photo, and explain it again."
+
+
+def is_film(options: argparse.Namespace) -> bool:
+    """Whether frames are to become an animation: for a folder, or because the file to write is."""
+    from xai_lab.animation import is_folder
+
+    asked = options.out is not None and options.out.lower().endswith(".gif")
+    return (asked and not Path(options.out).is_dir()) or any(map(is_folder, options.photos))
+
+
+@dataclass
+class Film:
+    """What is known of all frames once their maps have been computed.
+
+    Attributes
+    ----------
+    target : Guess, optional
+        The class, as the network saw it in the first frame.
+    probabilities : dict of int to float
+        Of the class, by number of the frame; only frames that could be read.
+    others : Counter
+        Best guesses other than the class.
+    broken : dict of int to str
+        Which frames could not be read, and why.
+    sizes : set
+        Width and height of the frames.
+    limit : float
+        Value at the end of the colour scale.
+    empty : int
+        Maps that are zero everywhere.
+    """
+
+    target: Guess | None = None
+    probabilities: dict[int, float] = field(default_factory=dict)
+    others: Counter[str] = field(default_factory=Counter)
+    broken: dict[int, str] = field(default_factory=dict)
+    sizes: set[tuple[int, int]] = field(default_factory=set)
+    limit: float = 0.0
+    empty: int = 0
+
+
+def animate(options: argparse.Namespace) -> int:
+    """Write one map over every frame, all for one class and on one colour scale."""
+    from xai_lab import animation
+
+    sources = options.photos
+    out, method = film_out(options), film_method(options)
+    if animation.is_one_file(sources) and not can_be_read(sources[0]):
+        return 1
+    total = animation.count(sources)
+    if total == 0:
+        raise ProblemError(
+            f"there are no frames in {sources[0]}: expected image files, such as 0001.png; a "
+            "video has to be taken apart first (ffmpeg)"
+        )
+    taken = -(-total // options.every)
+    if taken > MOST_FRAMES:
+        raise MisuseError(
+            f"{taken} frames are more than a GIF can reasonably hold ({MOST_FRAMES}); add --every "
+            f"{-(-total // MOST_FRAMES)} to take one in {-(-total // MOST_FRAMES)}"
+        )
+    net = network(options)
+    with TemporaryFile(dir=out.parent, prefix=".xai-lab-") as spool:
+        film = maps_of_film(net, options, method, taken, spool)
+        print(told_film(film, options), flush=True)
+        say_what_is_doubtful(film, taken)
+        spool.seek(0)
+        with replacing(out) as unfinished, unfinished.open("wb") as file:
+            pictures = shown_frames(net, options, method, film, spool)
+            animation.write_gif(file, pictures, animation.loops(sources))
+    print(
+        "Next: the same for a class that has no business there (--target).\n"
+        "      A map that follows the same things for both explains neither."
+    )
+    return 1 if film.broken else 0
+
+
+def film_out(options: argparse.Namespace) -> Path:
+    """Where the animation goes, checked before any work is done."""
+    from xai_lab.animation import is_folder
+
+    sources = options.photos
+    folders = [source for source in sources if is_folder(source)]
+    if folders and len(sources) > 1:
+        raise MisuseError(f"one folder of frames at a time, {len(sources)} sources were given")
+    out = where_to(
+        options.out,
+        sources,
+        (".gif",),
+        "a file that ends in .gif, which a folder of frames becomes",
+    )
+    if out is None or out.is_dir():
+        out = free_name(sources[0], out or Path(), ".gif")
+    if folders and out.parent.resolve() == Path(folders[0]).resolve():
+        raise MisuseError(
+            f"{out} would lie among the frames, and be one of them the next time; choose another "
+            "folder with --out"
+        )
+    return out
+
+
+def film_method(options: argparse.Namespace) -> Method:
+    """Return the one method of an animation."""
+    names = options.method or DEFAULT_FILM
+    for what, given in (("method", names), ("layer", options.layer)):
+        if len(given) > 1:
+            raise MisuseError(
+                f"an animation shows one map, {len(given)} were asked for "
+                f"(--{what} {','.join(given)}); name one, and run the command for each"
+            )
+    check_layer_is_used(options, {name: METHODS[name] for name in names})
+    return METHODS[names[0]]
+
+
+def maps_of_film(
+    net: Loaded, options: argparse.Namespace, method: Method, taken: int, spool: IO[bytes]
+) -> Film:
+    """Map of every frame, written to a file, and what is to be known before the first is drawn."""
+    import numpy as np
+    from tqdm import tqdm
+
+    from xai_lab import animation, plot, report
+
+    film, settings = Film(), {**settings_of(options), "progress": False}
+    sequence = animation.frames(options.photos, options.every)
+    watched = tqdm(
+        sequence, method.title, taken, unit="frame", leave=False, disable=not sys.stderr.isatty()
+    )
+    for frame in watched:
+        if frame.image is None:
+            film.broken[frame.number] = frame.error
+            continue
+        inputs = net.preprocess(frame.image)
+        guesses = net.predict(inputs, top=len(net.labels))[0]
+        if film.target is None:
+            film.target = only_class(options.target, guesses)
+        seen = next(guess for guess in guesses if guess.index == film.target.index)
+        question = Question(net.model, inputs, (seen.index,), **settings)
+        if method is METHODS["score-cam"] and not film.probabilities:
+            say_how_long(question, taken)
+        with remarks():  # empty maps are counted
+            (attribution,) = method.compute(question).values()
+        if not method.cells:
+            attribution = attribution.sum(1) if method.signed else attribution.abs().amax(1)
+        values = report.flat(attribution, method, inputs.shape[-2:])
+        if values.any():
+            film.limit = max(film.limit, plot.limit(values))
+        else:
+            film.empty += 1
+        film.probabilities[frame.number] = seen.probability
+        film.sizes.add(frame.image.size)
+        if guesses[0] != seen:
+            film.others[guesses[0].label] += 1
+        np.save(spool, attribution.float().cpu().numpy())
+    if film.target is None:
+        first = next(iter(film.broken.values()))
+        raise ProblemError(f"none of the {len(film.broken)} frames can be read; {first}")
+    return film
+
+
+def only_class(target: str, guesses: list[Guess]) -> Guess:
+    """Return the one class of an animation."""
+    asked = asked_about(target, guesses)
+    if len(asked) > 1:
+        raise MisuseError(
+            f"an animation shows one class, --target {target} names {len(asked)}; name one, and "
+            "run the command for each"
+        )
+    return asked[0]
+
+
+def shown_frames(
+    net: Loaded, options: argparse.Namespace, method: Method, film: Film, spool: IO[bytes]
+) -> Iterator[tuple[Image.Image, float]]:
+    """Frames as they go into the file, each with its time."""
+    import numpy as np
+    import torch
+
+    from xai_lab import animation, report
+
+    assert film.target is not None
+    for frame in animation.frames(options.photos, options.every):
+        if frame.number in film.broken:
+            continue
+        if frame.image is None or frame.number not in film.probabilities:
+            raise ProblemError(f"{frame.name} has changed while it was read; try again")
+        picture = net.pixels(net.preprocess(frame.image))
+        values = report.flat(torch.from_numpy(np.load(spool)), method, picture.shape[-2:])
+        over = report.overlaid(values, picture, film.limit or 1.0, method.signed)
+        probability = film.probabilities[frame.number]
+        yield report.captioned(over, film.target.label, probability), frame.duration
+
+
+def told_film(film: Film, options: argparse.Namespace) -> str:
+    """Class of an animation, and what the network made of it from frame to frame."""
+    from xai_lab.report import percent
+
+    assert film.target is not None
+    chances = list(film.probabilities.values())
+    chosen = options.target.strip().lower() == "top1"
+    why = "the best guess for the first one; --target names another" if chosen else "as asked"
+    lines = [
+        f"{options.photos[0]}: {len(chances)} frames, all explained for {film.target.label} "
+        f"({why})",
+        f"  probability {percent(min(chances))} to {percent(max(chances))}",
+    ]
+    if film.others:
+        label, _ = film.others.most_common(1)[0]
+        lines[-1] += f"; in {film.others.total()} the best guess is another, mostly {label}"
+    return "\n".join(lines)
+
+
+def say_what_is_doubtful(film: Film, taken: int) -> None:
+    """Frames that were left out, cut or empty, on stderr."""
+    if film.broken:
+        listed = list(film.broken.values())[:5]
+        more = len(film.broken) - len(listed)
+        complain(
+            f"{len(film.broken)} of {taken} frames cannot be read and are left out: "
+            f"{' | '.join(listed)}{f' | and {more} more' if more else ''}"
+        )
+    if len(film.sizes) > 1:
+        sizes = ", ".join(f"{width} × {height}" for width, height in sorted(film.sizes)[:4])
+        complain(
+            f"the frames have {len(film.sizes)} sizes ({sizes}{', …' * (len(film.sizes) > 4)}); "
+            "of each the middle is shown, as the network sees it"
+        )
+    if film.empty:
+        complain(
+            f"{film.empty} of {taken} maps are zero everywhere: nothing there speaks for "
+            f"{film.target.label if film.target else 'the class'}"
+        )

@@ -12,6 +12,7 @@ import io
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from string import Template
@@ -19,10 +20,11 @@ from string import Template
 import matplotlib
 import numpy as np
 import torch
+import torch.nn.functional as F
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import SubFigure
-from PIL import Image
+from PIL import Image, ImageDraw
 from torch import Tensor
 
 import xai_lab
@@ -37,6 +39,9 @@ THIRDS = [
     *("lower left", "bottom", "lower right"),
 ]
 
+#: Least width of a frame of an animation, and height of the strip below it.
+FRAME, STRIP = 224, 20
+
 
 @dataclass(frozen=True)
 class Map:
@@ -50,6 +55,12 @@ class Map:
         Its title, its text, its sign.
     attribution : Tensor
         As the method returned it.
+    picture : Tensor
+        What the network saw, ``(1, C, H, W)`` in [0, 1].
+    layer : str
+        Whose map it is; empty for a map of pixels.
+    several : bool
+        Whether maps of other layers stand beside it.
     remarks : tuple of str
         What the method had to say about it.
     """
@@ -57,12 +68,30 @@ class Map:
     name: str
     method: Method
     attribution: Tensor
+    picture: Tensor
+    layer: str = ""
+    several: bool = False
     remarks: tuple[str, ...] = ()
 
     @property
+    def title(self) -> str:
+        """Method, and its layer where there are several."""
+        return f"{self.method.title}, {self.layer}" if self.several else self.method.title
+
+    @property
+    def grid(self) -> str:
+        """Cells of the layer's map."""
+        return "{} × {} cells".format(*self.attribution.shape[-2:])
+
+    @cached_property
     def flat(self) -> np.ndarray:
-        """``(H, W)``, channels merged as the sign asks for."""
-        return plot.flat(self.attribution, self.method.signed)
+        """``(H, W)``, channels merged as the sign asks for, cells enlarged to the picture."""
+        return flat(self.attribution, self.method, self.picture.shape[-2:])
+
+    @property
+    def over_photo(self) -> np.ndarray:
+        """Its colours over the photo in grey, ``(H, W, 3)`` bytes."""
+        return overlaid(self.flat, self.picture, self.limit, self.method.signed)
 
     @property
     def limit(self) -> float:
@@ -95,7 +124,7 @@ class Explained:
     targets : list of Guess
         Classes that were asked about.
     maps : dict
-        From class number and method name to `Map`.
+        From class number, method and layer to `Map`.
     """
 
     name: str
@@ -103,7 +132,7 @@ class Explained:
     inputs: Tensor
     guesses: list[Guess]
     targets: list[Guess]
-    maps: dict[tuple[int, str], Map]
+    maps: dict[tuple[int, str, str], Map]
 
     @property
     def listed(self) -> list[Guess]:
@@ -112,7 +141,7 @@ class Explained:
 
     def of(self, target: Guess) -> list[Map]:
         """Return the maps for one class."""
-        return [one for (index, _), one in self.maps.items() if index == target.index]
+        return [one for (index, *_), one in self.maps.items() if index == target.index]
 
 
 def picture(explained: Sequence[Explained], net: Loaded, settings: Mapping) -> bytes:
@@ -129,7 +158,9 @@ def picture(explained: Sequence[Explained], net: Loaded, settings: Mapping) -> b
         draw_prediction(parts[0], one, net)
         for part, (target, maps) in zip(parts[1:-1], groups, strict=True):
             draw_maps(part, one, net, target, maps, columns, rows)
-        footer = " · ".join(filter(None, [net.name, drawn(one, settings), one.credit]))
+        footer = " · ".join(
+            filter(None, [net.name, looked_at(one), drawn(one, settings), one.credit])
+        )
         parts[-1].text(0.01, 0.3, footer, fontsize=7.5, color="#6b6e7b")
         plot.closed(figure)
         return plot.png(figure)
@@ -172,9 +203,16 @@ def draw_maps(
     for ax in axes:
         ax.set_axis_off()
     for ax, found in zip(axes, maps, strict=False):
-        ax.imshow(found.flat, cmap=found.colours, norm=found.norm)
-        title = f"{found.method.title} (cautionary)" if found.method.warning else found.method.title
-        ax.set_title(title)
+        if not found.method.cells:
+            ax.imshow(found.flat, cmap=found.colours, norm=found.norm)
+        elif len(maps) == 1:  # as the layer has it, beside what is made of it for the eye
+            raw = plot.flat(found.attribution, found.method.signed)
+            ax.imshow(raw, cmap=found.colours, norm=found.norm)
+        else:
+            ax.imshow(found.over_photo)
+        title = f"{found.title}, {found.grid}" if found.layer and len(maps) == 1 else found.title
+        title = f"{title} (cautionary)" if found.method.warning else title
+        ax.set_title(shortened(title, 96 // columns))
         scale = part.colorbar(
             ScalarMappable(found.norm, found.colours),
             ax=ax,
@@ -189,11 +227,47 @@ def draw_maps(
         )
         scale.ax.tick_params(length=0)
     if len(maps) == 1:
-        grey = rgb(one, net).mean(axis=2)
-        strength = np.clip(np.abs(maps[0].flat) / maps[0].limit, 0, 1)
-        axes[1].imshow(grey, cmap="gray", vmin=0, vmax=1.6)
-        axes[1].imshow(maps[0].flat, cmap=maps[0].colours, norm=maps[0].norm, alpha=strength)
+        axes[1].imshow(maps[0].over_photo)
         axes[1].set_title("over the photo")
+
+
+def flat(attribution: Tensor, method: Method, size: Sequence[int]) -> np.ndarray:
+    """Map for the eye, ``(H, W)``: channels merged, the cells of a layer enlarged to ``size``."""
+    if method.cells:
+        maps = attribution.detach().float().cpu()[:, None]
+        attribution = F.interpolate(maps, tuple(size), mode="bilinear")[0]
+    return plot.flat(attribution, method.signed)
+
+
+def overlaid(values: np.ndarray, picture: Tensor, limit: float, signed: bool) -> np.ndarray:
+    """Map over the photo in grey, the more opaque the larger its value: ``(H, W, 3)`` bytes."""
+    grey = picture[0].float().mean(0).cpu().numpy()[..., None]
+    share = np.clip(values / limit, -1, 1)
+    ramp = matplotlib.colormaps[plot.SIGNED if signed else plot.UNSIGNED]
+    colour = ramp((share + 1) / 2 if signed else share)[..., :3]
+    opacity = 0.8 * np.abs(share)[..., None]
+    return (255 * (opacity * colour + (1 - opacity) * grey)).round().astype(np.uint8)
+
+
+def captioned(over: np.ndarray, label: str, probability: float) -> Image.Image:
+    """Frame of an animation: the overlay, below it the class, and its probability as a bar."""
+    image = Image.fromarray(over)
+    times = -(-FRAME // image.width)  # small ones are enlarged, pixel by pixel
+    image = image.resize((image.width * times, image.height * times), Image.Resampling.NEAREST)
+    frame = Image.new("RGB", (image.width, image.height + STRIP), "white")
+    frame.paste(image)
+    draw, chance = ImageDraw.Draw(frame), percent(probability)
+    right = image.width - 4 - draw.textlength(chance)
+    while draw.textlength(label) > right - 8:
+        label = shortened(label, len(label) - 1)
+    draw.text((4, image.height + 2), label, fill="black")
+    draw.text((right, image.height + 2), chance, fill="black")
+    foot = (0, frame.height - 4, round(frame.width * probability) - 1, frame.height - 1)
+    draw.rectangle((0, foot[1], frame.width - 1, foot[3]), fill=plot.QUIET)
+    if foot[2] >= 0:
+        # Black is in every palette; a colour of few pixels would change from frame to frame.
+        draw.rectangle(foot, fill="black")
+    return frame
 
 
 def ends(found: Map) -> dict[float, str]:
@@ -213,11 +287,11 @@ def page(explained: Sequence[Explained], net: Loaded, settings: Mapping, command
     best = one.guesses[0]
     summary = (
         f"{html.escape(net.name)} says <strong>{html.escape(best.label)}</strong>, with a "
-        f"probability of {html.escape(percent(best.probability))}. The maps show which pixels its "
-        "score for a class is sensitive to."
+        f"probability of {html.escape(percent(best.probability))}. The maps show what moves "
+        "its score for a class."
         if len(names) == 1
-        else f"What {html.escape(net.name)} says about each of them, and which pixels its score "
-        "for a class is sensitive to."
+        else f"What {html.escape(net.name)} says about each of them, and what moves its score for "
+        "a class."
     )
     text = Template(template).substitute(
         title=html.escape(title),
@@ -243,7 +317,8 @@ def photo_section(one: Explained, net: Loaded, number: int, many: bool) -> str:
 <h2 id="photo-{number}">{name if many else "What it sees, and what it says"}</h2>
 <div class="top">
 <figure>
-<img src="{data_uri(seen)}" width="{width}" height="{height}" alt="{name}, as the network gets it.">
+<img{small(width)} src="{data_uri(seen)}" width="{width}" height="{height}"
+ alt="{name}, as the network gets it.">
 <figcaption>All that the network sees: {width} × {height} pixels.{credit}</figcaption>
 </figure>
 {prediction_table(one)}
@@ -252,8 +327,7 @@ def photo_section(one: Explained, net: Loaded, number: int, many: bool) -> str:
     for target in one.targets:
         maps = one.of(target)
         sections.append(
-            f"<h3>Which pixels the score for {html.escape(target.label)} is sensitive to</h3>\n"
-            '<div class="maps">'
+            f'<h3>What moves the score for {html.escape(target.label)}</h3>\n<div class="maps">'
         )
         sections += [map_figure(found, one, target) for found in maps]
         sections.append("</div>")
@@ -285,11 +359,11 @@ def prediction_table(one: Explained) -> str:
 def map_figure(found: Map, one: Explained, target: Guess) -> str:
     """One map with its scale and its caption."""
     height, width = found.flat.shape
-    title = html.escape(found.method.title)
+    title = html.escape(found.title)
     stops = matplotlib.colormaps[found.colours](np.linspace(0, 1, 9))
     ramp = ", ".join(matplotlib.colors.to_hex(stop) for stop in stops)
     low, *_, high = ends(found).values()
-    first = one.maps[one.targets[0].index, found.name]
+    first = one.maps[one.targets[0].index, found.name, found.layer]
     alike = ""
     if first is not found:
         correlation = rank_correlation(
@@ -300,13 +374,15 @@ def map_figure(found: Map, one: Explained, target: Guess) -> str:
             if np.isnan(correlation)
             else f" Likeness to the map for {html.escape(one.targets[0].label)}: {correlation:.2f}."
         )
-    alt = f"{found.method.title} map of {one.name} for {target.label}; {where(found.flat)}."
+    image = Image.fromarray(found.over_photo) if found.method.cells else coloured(found)
+    alt = f"{found.title} map of {one.name} for {target.label}; {where(found.flat)}."
     warned = found.method.warning and (
         f' <span class="warning">{html.escape(found.method.warning)}</span>'
     )
     noted = "".join(f'<br><span class="note">{html.escape(said)}</span>' for said in found.remarks)
     return f"""<figure>
-<img src="{data_uri(coloured(found))}" width="{width}" height="{height}" alt="{html.escape(alt)}">
+<img{small(width)} src="{data_uri(image)}" width="{width}" height="{height}"
+ alt="{html.escape(alt)}">
 <div class="ramp"><span>{low}</span><i style="background: linear-gradient(to right, {ramp})"></i>
 <span>{high}</span></div>
 <figcaption><a href="#{found.name}">{title}</a>{warned}{alike}{noted}</figcaption>
@@ -327,7 +403,7 @@ def reading(name: str, method: Method) -> str:
 
 def made(explained: Sequence[Explained], net: Loaded, settings: Mapping) -> str:
     """Tell settings and versions, for somebody who wants to make the same again."""
-    noisy = drawn(explained[0], settings)
+    details = "; ".join(filter(None, [looked_at(explained[0]), drawn(explained[0], settings)]))
     versions = [f"Python {platform.python_version()}"]
     for package in ("torch", "torchvision", "timm"):
         try:
@@ -335,10 +411,16 @@ def made(explained: Sequence[Explained], net: Loaded, settings: Mapping) -> str:
         except PackageNotFoundError:
             continue
     return (
-        f"Network {net.name} on {net.device.type}{f'; {noisy}' if noisy else ''}. Unsigned maps "
-        "show the largest absolute value of a pixel's channels, signed ones their sum; the scale "
-        f"ends at the 99th percentile. xai-lab {xai_lab.__version__}, {', '.join(versions)}."
+        f"Network {net.name} on {net.device.type}{f'; {details}' if details else ''}. Unsigned "
+        "maps show the largest absolute value of a pixel's channels, signed ones their sum; the "
+        f"scale ends at the 99th percentile. xai-lab {xai_lab.__version__}, {', '.join(versions)}."
     )
+
+
+def looked_at(one: Explained) -> str:
+    """Tell the layers that the maps come from, and how coarse they are."""
+    layers = {found.layer: found.grid for found in one.maps.values() if found.layer}
+    return ", ".join(f"layer {name} with {grid}" for name, grid in layers.items())
 
 
 def drawn(one: Explained, settings: Mapping) -> str:
@@ -369,7 +451,8 @@ def where(values: np.ndarray) -> str:
 
 def rgb(one: Explained, net: Loaded) -> np.ndarray:
     """Picture that the network sees, ``(H, W, 3)`` in [0, 1]."""
-    return net.pixels(one.inputs)[0].permute(1, 2, 0).float().cpu().numpy()
+    picture = net.pixels(one.inputs)[0].permute(1, 2, 0).float().cpu().numpy()
+    return np.broadcast_to(picture, (*picture.shape[:2], 3))  # a network may look in grey
 
 
 def coloured(found: Map) -> Image.Image:
@@ -386,6 +469,11 @@ def data_uri(image: Image.Image) -> str:
     buffer = io.BytesIO()
     image.save(buffer, format="PNG", optimize=True)
     return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
+def small(width: int) -> str:
+    """Class of an image whose pixels are to be seen, rather than smoothed, when it is enlarged."""
+    return " class=small" if width < FRAME // 2 else ""
 
 
 def percent(probability: float) -> str:

@@ -20,7 +20,8 @@ import xai_lab
 from xai_lab import cli, data
 from xai_lab.methods import METHODS
 
-QUICK = ["--samples", "2", "--device", "cpu"]
+QUICK = ["--samples", "2", "--channels", "2", "--device", "cpu"]
+LOAD = xai_lab.load
 ASKED = ["--method", "all", "--target", "football-helmet,goldfish", "--seed", "3"]
 
 
@@ -48,6 +49,13 @@ def here(tmp_path, monkeypatch, net):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(xai_lab, "load", lambda name, device=None: net)
     return tmp_path
+
+
+def stand_in(monkeypatch, model):
+    """Let the command load a network of the test's own."""
+    net = xai_lab.load("")
+    own = type(net)("own", model, ["a", "b", "c"], net.transform, net.mean, net.std)
+    monkeypatch.setattr(xai_lab, "load", lambda name, device=None: own)
 
 
 @pytest.fixture
@@ -173,18 +181,144 @@ def test_every_number_of_methods_and_classes_can_be_laid_out(here):
 
 
 def test_the_maps_are_the_packages_own(seen, net):
-    assert cli.main(["explain", "astronaut", *ASKED, *QUICK, "--noise", "0.1"]) == 0
+    ask = ["--method", "saliency,var-grad", "--target", "football-helmet,goldfish", "--seed", "3"]
+    assert cli.main(["explain", "astronaut", *ask, *QUICK, "--noise", "0.1"]) == 0
     (one,) = seen
     x = net.preprocess("astronaut")
     goldfish = net.labels.index("goldfish")
     torch.testing.assert_close(
-        one.maps[goldfish, "saliency"].attribution, xai_lab.saliency(net.model, x, goldfish)
+        one.maps[goldfish, "saliency", ""].attribution, xai_lab.saliency(net.model, x, goldfish)
     )
     torch.testing.assert_close(
-        one.maps[goldfish, "var-grad"].attribution,
+        one.maps[goldfish, "var-grad", ""].attribution,
         xai_lab.smooth_grad_statistics(
             net.model, x, goldfish, samples=2, noise=0.1, seed=3
         ).variance,
+    )
+
+
+# Class activation
+
+
+CAMS = ["cam", "grad-cam", "grad-cam++", "score-cam", "layer-cam", "hires-cam"]
+
+
+def test_maps_of_layers_are_the_packages_own(seen, monkeypatch):
+    net = LOAD("scenes-cnn", device="cpu")
+    monkeypatch.setattr(xai_lab, "load", lambda *_, **__: net)
+    ask = ["--method", ",".join(CAMS), "--target", "top2", *QUICK]
+    assert cli.main(["explain", "cat", *ask]) == 0
+    (one,) = seen
+    x = net.preprocess("cat")
+    for target in one.targets:
+        for name in CAMS:
+            (map,) = (m for m in one.of(target) if m.name == name)
+            function = getattr(xai_lab.cam, name.replace("-", "_").replace("++", "_plus_plus"))
+            settings = {"channels": 2} if name == "score-cam" else {}
+            expected = function(net.model, x, target.index, upsample=False, **settings)
+            torch.testing.assert_close(map.attribution, expected)
+            drawn = function(net.model, x, target.index, **settings)[0]
+            torch.testing.assert_close(torch.from_numpy(map.flat), drawn)
+
+
+def test_all_classes_share_one_forward_pass(here, net):
+    net.predict(net.preprocess("cat"))
+    xai_lab.grad_cam(net.model, net.preprocess("cat"))  # finds the layer, once and for all
+    passes = []
+    hook = net.model.register_forward_hook(lambda *_: passes.append(1))
+    counts = []
+    for target in ("top1", "top5"):
+        passes.clear()
+        settings = {"layers": (), "channels": None}
+        cli.explain_one(net, "cat", {"grad-cam": METHODS["grad-cam"]}, target, 5, settings)
+        counts.append(len(passes))
+    hook.remove()
+    assert counts == [2, 2]  # the guesses, and the maps
+
+
+def test_every_named_layer_has_a_map_and_pixels_have_one(seen):
+    ask = ["--method", "grad-cam,saliency,cam", "--layer", "blocks.2, blocks.4"]
+    assert cli.main(["explain", "cat", *ask]) == 0
+    (one,) = seen
+    maps = {(map.name, map.layer): map for map in one.of(one.targets[0])}
+    assert list(maps) == [
+        ("grad-cam", "blocks.2"), ("grad-cam", "blocks.4"), ("saliency", ""), ("cam", "bn2")
+    ]  # fmt: skip
+    assert maps["grad-cam", "blocks.2"].title == "Grad-CAM, blocks.2"
+    assert maps["grad-cam", "blocks.2"].grid == "28 × 28 cells"
+
+
+def test_a_map_of_cells_lies_over_the_photo():
+    from xai_lab import report
+
+    picture = torch.rand(1, 3, 2, 2)
+    over = report.overlaid(np.array([[0.0, 1.0], [0.5, 9.0]]), picture, 1.0, signed=False)
+    grey = (255 * picture[0].mean(0)).round()
+    assert over[0, 0].tolist() == [grey[0, 0]] * 3  # where nothing is said the photo is seen
+    top = 255 * np.array([0.987053, 0.991438, 0.749504])  # the end of magma
+    for row, column in ((0, 1), (1, 1)):
+        expected = 0.8 * top + 0.2 * grey[row, column].item()
+        np.testing.assert_allclose(over[row, column], expected, atol=1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--method", "grad-cam", "--layer", "bn3"], "no layer 'bn3'; near it: bn2"),
+        (["--method", "saliency", "--layer", "bn2"], "--layer is of no use to saliency"),
+        (["--method", "cam", "--layer", "bn2"], "--layer is of no use to cam"),
+        (["--method", "grad-cam", "--layer", ","], "no layer was named"),
+        (["--method", "gradcam"], "did you mean grad-cam"),
+        (["--model", "minilm"], "minilm reads text"),
+    ],
+)
+def test_a_layer_or_model_that_cannot_be_asked_is_a_misuse(here, capsys, arguments, said):
+    assert cli.main(["explain", "cat", *arguments]) == 2
+    assert said in capsys.readouterr().err
+    assert not list(here.iterdir())
+
+
+def test_grad_cam_plus_plus_may_be_spelled_out():
+    assert cli.methods("grad_cam_plus_plus,Grad-CAM++,cam") == ["grad-cam++", "cam"]
+
+
+def test_a_method_that_does_not_fit_does_not_stop_the_others(here, monkeypatch, capsys):
+    deep = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 4, 16, stride=16), torch.nn.ReLU(),
+        torch.nn.Flatten(), torch.nn.Linear(4 * 14 * 14, 3),
+    )  # fmt: skip
+    stand_in(monkeypatch, deep)
+    assert cli.main(["explain", "cat", "--method", "cam,hires-cam", "--out", "x.png"]) == 1
+    err = capsys.readouterr().err
+    assert "cat, CAM is left out: CAM is the score cell by cell" in err
+    assert (here / "x.png").exists()
+    assert cli.main(["explain", "cat", "--method", "cam", "--out", "y.png"]) == 1
+    assert not (here / "y.png").exists()
+
+
+@pytest.mark.parametrize("name", ["scenes-cnn", "digits-cnn"])
+def test_a_network_trained_here_explains_a_photo_and_names_its_own_classes(
+    here, monkeypatch, capsys, name
+):
+    own = LOAD(name, device="cpu")
+    monkeypatch.setattr(xai_lab, "load", lambda *_, **__: own)
+    ask = ["explain", "cat", "--model", name, "--method", "cam,saliency", "--out"]
+    assert cli.main([*ask, "a.png"]) == 0
+    assert cli.main([*ask, "a.html"]) == 0
+    (asked,) = set(re.findall(r"--target (\S+)", capsys.readouterr().out))
+    assert {word.replace("-", " ") for word in asked.split(",")} <= set(own.labels)
+
+
+def test_the_cost_of_score_cam_is_said_to_somebody_who_watches(seen, monkeypatch, capsys):
+    clock = iter(range(0, 10**6, 3))
+    monkeypatch.setattr(cli.time, "perf_counter", lambda: next(clock))
+    ask = ["explain", "cat", "--method", "score-cam", "--channels", "4", "--device", "cpu"]
+    assert cli.main(ask) == 0
+    assert "Score-CAM" not in capsys.readouterr().err
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    assert cli.main(ask) == 0
+    assert "Score-CAM runs the network 4 times, which takes about 12 seconds" in (
+        capsys.readouterr().err
     )
 
 
@@ -461,9 +595,7 @@ def test_a_method_that_does_not_fit_the_model_is_one_sentence(here, monkeypatch,
     smooth = torch.nn.Sequential(
         torch.nn.AdaptiveAvgPool2d(4), torch.nn.SiLU(), torch.nn.Flatten(), torch.nn.Linear(48, 3)
     )
-    net = xai_lab.load("", device=None)
-    own = type(net)("own", smooth, ["a", "b", "c"], net.transform, net.mean, net.std)
-    monkeypatch.setattr(xai_lab, "load", lambda name, device=None: own)
+    stand_in(monkeypatch, smooth)
     assert cli.main(["explain", "cat", "--method", "guided-backprop"]) == 1
     assert "this model has none" in capsys.readouterr().err
 
@@ -473,9 +605,7 @@ def test_a_flat_score_is_said_on_stderr_and_in_the_report(here, monkeypatch, cap
         torch.nn.AdaptiveAvgPool2d(4), torch.nn.Flatten(), torch.nn.Linear(48, 3), torch.nn.ReLU()
     )
     torch.nn.init.constant_(dead[2].bias, -99)
-    net = xai_lab.load("", device=None)
-    own = type(net)("own", dead, ["a", "b", "c"], net.transform, net.mean, net.std)
-    monkeypatch.setattr(xai_lab, "load", lambda name, device=None: own)
+    stand_in(monkeypatch, dead)
     ask = ["explain", "cat", "--method", "saliency", "--target", "top2", "--out"]
     assert cli.main([*ask, "r.html"]) == 0
     assert cli.main([*ask, "r.png"]) == 0
