@@ -40,7 +40,7 @@ def spread_out(weights: Tensor) -> Tensor:
 
 
 def stretched(t: Tensor) -> Tensor:
-    """Each map (N, h, w) between its own minimum and maximum."""
+    """Each map (N, h, w) or (K, h, w) between 0 and 1, by its own minimum and maximum."""
     low = t.amin((1, 2), keepdim=True)
     return (t - low) / (t.amax((1, 2), keepdim=True) - low)
 
@@ -85,19 +85,12 @@ CLASS_MAP = Exercise(
             "You took the largest channel at each place; the formula adds all of them up."),
         not_summed=(lambda A, w: spread_out(w) * A,
             "There is one map a channel left: add them up, over dimension 1."),
-        over_the_batch=(lambda A, w: (spread_out(w) * A).sum(0),
-            "You added up over dimension 0, the batch. The channels are dimension 1."),
         pooled=(lambda A, w: (w * A.mean((2, 3))).sum(1),
             "You averaged over the places first. That is the score (without its bias); the map "
             "does not average, so that the places stay."),
-        divided_by_cells=(lambda A, w: class_map(A, w) / A[0, 0].numel(),
-            "Each cell was divided by their number h·w. The mean over the cells does that later."),
         own_minimum=(lambda A, w: class_map(A, w) - class_map(A, w).amin((1, 2), keepdim=True),
             "You subtracted the map's own minimum. Then zero no longer means *speaks neither for "
             "nor against*, and the mean is no longer the score."),
-        between_0_and_1=(lambda A, w: stretched(class_map(A, w)),
-            "You stretched the map to 0 … 1 by its own minimum and maximum. Its zero and its unit "
-            "are lost; scaling belongs to the picture."),
     ),
     hints=(
         "At each cell, each channel says how much it found, and the class has one weight for each "
@@ -437,8 +430,6 @@ ACTIVATION_AND_GRADIENT = Exercise(
         relu_of_the_gradient=(sample_by_sample(lambda A, g: (A, g.relu())),
             "You cut the negative gradients off. Return them; a method that wants a relu takes "
             "one itself."),
-        relu_of_the_activation=(sample_by_sample(lambda A, g: (A.relu(), g)),
-            "You cut the activation's negative values off. Return what the layer puts out."),
         in_training_mode=(in_training_mode,
             "The model ran in training mode, so batch norm used this batch's statistics: a "
             "sample's values depend on the others. Leave it in eval mode, as it came."),
@@ -603,13 +594,8 @@ def enlarged(A: Tensor, x: Tensor) -> Tensor:
     return F.interpolate(A[None], x.shape[2:], mode="bilinear")[0]
 
 
-def between(U: Tensor) -> Tensor:
-    """Each map (K, h, w) between 0 and 1, by its own minimum and maximum."""
-    return stretched(U)
-
-
 def scored(
-    masks: Callable[[Tensor, Tensor], Tensor] = lambda A, x: between(enlarged(A, x)),
+    masks: Callable[[Tensor, Tensor], Tensor] = lambda A, x: stretched(enlarged(A, x)),
     apply: Callable[[Tensor, Tensor], Tensor] = lambda x, H: x * H[:, None],
     score: Callable[[Tensor, int], Tensor] = lambda y, c: y[:, c],
     weights: Callable[..., Tensor] = lambda S: S.softmax(0),
@@ -687,7 +673,7 @@ SCORE_CAM_WEIGHTS = Exercise(
         all_at_once=(scored(chunks=lambda H, n: H.split(len(H))),
             "The values are right, but all masked pictures went through the model at once. A real "
             "layer has a thousand channels: hand the model `batch_size` of them at a time."),
-        stretched_first=(scored(lambda A, x: enlarged(between(A), x)),
+        stretched_first=(scored(lambda A, x: enlarged(stretched(A), x)),
             "You stretched each map to 0 … 1 and enlarged it after that. Enlarging rounds the "
             "peaks off, so the mask no longer reaches 0 and 1: enlarge first."),
         not_stretched=(scored(enlarged),
@@ -701,18 +687,14 @@ SCORE_CAM_WEIGHTS = Exercise(
                 (1, 2), keepdim=True)),
             "You divided by the maximum only. Subtract the minimum as well, above and below the "
             "line, so that the mask begins at 0."),
-        minimum_subtracted=(scored(lambda A, x: enlarged(A, x) - enlarged(A, x).amin(
-                (1, 2), keepdim=True)),
-            "You subtracted the minimum and did not divide by max − min, so strong channels give "
-            "bright pictures rather than masks."),
-        nearest=(scored(lambda A, x: between(F.interpolate(A[None], x.shape[2:])[0])),
+        nearest=(scored(lambda A, x: stretched(F.interpolate(A[None], x.shape[2:])[0])),
             "You enlarged with `mode=\"nearest\"`, the default of `F.interpolate`, so the masks "
             "have steps. The formula's enlarging is bilinear."),
-        aligned_corners=(scored(lambda A, x: between(F.interpolate(
+        aligned_corners=(scored(lambda A, x: stretched(F.interpolate(
                 A[None], x.shape[2:], mode="bilinear", align_corners=True)[0])),
             "You enlarged with `align_corners=True`, which pulls the outer cells to the picture's "
             "edge. A cell's place is its middle: leave that option out."),
-        upside_down=(scored(lambda A, x: 1 - between(enlarged(A, x))),
+        upside_down=(scored(lambda A, x: 1 - stretched(enlarged(A, x))),
             "You hid what the channel shows (1 − H). The question is what score is left if *only* "
             "that is seen."),
         added=(scored(apply=lambda x, H: x + H[:, None]),
@@ -733,10 +715,6 @@ SCORE_CAM_WEIGHTS = Exercise(
         divided_by_the_sum=(scored(weights=lambda S: S / S.sum()),
             "You divided the scores by their sum. Scores can be negative, and then so is a weight; "
             "the formula has a softmax."),
-        stretched_scores=(scored(weights=lambda S: ((S - S.min()) / (S.max() - S.min()).clamp(
-                min=1e-12)).softmax(0)),
-            "You stretched the scores to 0 … 1 before the softmax, which makes it nearly even. It "
-            "wants the logits as they are."),
         minus_scores=(scored(weights=lambda S: (-S).softmax(0)),
             "The sign is the wrong way round: channels that leave a *low* score got the large "
             "weights. If you subtract, it is the masked score minus that of the blank picture."),
@@ -752,7 +730,7 @@ SCORE_CAM_WEIGHTS = Exercise(
         last_chunk_lost=(scored(chunks=lambda H, n: H[: len(H) // n * n].split(n)),
             "The last channels are missing where their number is no multiple of `batch_size`. "
             "`split` gives a last, smaller part as well."),
-        constant_counted=(scored(lambda A, x: between(enlarged(A, x)).nan_to_num(),
+        constant_counted=(scored(lambda A, x: stretched(enlarged(A, x)).nan_to_num(),
                                  count_all=True),
             CONSTANT),
         constant_divides=(scored(count_all=True), CONSTANT),
@@ -817,8 +795,6 @@ NTH_BEST = Exercise(
             "Those are the n best; only the last of them is wanted, one class a sample."),
         first_sample=(lambda logits, n: ordered(logits)[0, n - 1],
             "Only the first sample's class came back; one a sample is wanted, (N,)."),
-        first_for_all=(lambda logits, n: ordered(logits)[:1, n - 1].expand(len(logits)).clone(),
-            "Every sample got the first one's class. Each has its own order."),
         always_the_best=(lambda logits, n: logits.argmax(1),
             "That is the best class, whatever n is."),
         rank_of_class=(lambda logits, n: ordered(ordered(logits), False)[:, n - 1],
@@ -973,8 +949,6 @@ POINTING_ACCURACY = Exercise(
             "Only the first map was judged; the answer is a share of all."),
         one_a_map=(over_top(lambda t, c: (t & c).sum((1, 2)) / t.sum((1, 2))),
             "There is one number a map left. The accuracy is their mean."),
-        hits=(over_top(lambda t, c: ((t & c).sum((1, 2)) / t.sum((1, 2))).sum()),
-            "You counted the hits; divide by the number of maps."),
         misses=(lambda maps, cells: 1 - pointing_accuracy(maps, cells),
             "That is the share of the misses."),
     ),
@@ -1065,12 +1039,6 @@ LIKENESS = Exercise(
         constant_is_zero=(lambda A: pairwise(correlations(A, keep=True).abs().nan_to_num()),
             "You counted a channel that has the same value everywhere as unlike all others. It has "
             "no correlation at all: leave it out, also of the number of pairs."),
-        added_up=(lambda A: correlations(A).abs().fill_diagonal_(0).sum().item(),
-            "You added the pairs up; their mean is wanted, so that layers with different numbers "
-            "of channels can be compared."),
-        neighbours=(lambda A: correlations(A).abs().diagonal(1).mean().item(),
-            "You compared each channel with its neighbour only. Their order means nothing; every "
-            "pair counts."),
         the_table=(lambda A: correlations(A).abs(),
             "That is the whole table; return the mean over its pairs, one number."),
     ),
