@@ -23,7 +23,15 @@ def card(name: str) -> dict[str, Any]:
         raise FileNotFoundError(
             f"{path.name} is missing from the package; make it again: make weights MODELS={name}"
         )
-    return json.loads(path.read_text(encoding="utf-8"))
+    try:
+        about = json.loads(path.read_text(encoding="utf-8"))
+        about["sha256"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"{path.name} is cut off or changed. Install the package again, or train the model "
+            f"anew: make weights MODELS={name}"
+        ) from error
+    return about
 
 
 def read_weights(name: str) -> dict[str, Tensor]:
