@@ -7,6 +7,7 @@ import torch.nn.functional as F
 
 from xai_lab.checks import check
 from xai_lab.checks.cam import EXERCISES
+from xai_lab.checks.exercise import known, same
 
 # ------------------------------------------------------------- right, written otherwise
 
@@ -372,3 +373,15 @@ def test_calling_grad_cam_is_an_answer_and_blames_it_for_its_mistake():
 def test_no_sentence_about_channels_is_said_of_rows():
     result = check(lambda A, g: cam_by_einsum(A, g).sum(1), name="grad_cam_from")
     assert "channels" not in result.message
+
+
+@pytest.mark.parametrize("name", ["hook_left", "not_detached", "backward", "callers_x"])
+def test_recording_that_leaves_something_behind_has_right_values(name):
+    """Its sentence says so, and every catalogued function matches itself, right or not."""
+    exercise = next(e for e in EXERCISES if e.name == "activation_and_gradient")
+    (function,) = [m.function for m in exercise.mistakes if m.name == name]
+    for i, case in enumerate(exercise.cases):
+        left = known(exercise, function, i)
+        assert same(case, left, known(exercise, exercise.reference, i))
+        # A batch in training may have had gradients; .backward() leaves none on frozen weights.
+        assert left.faults or (name == "backward" and "frozen" in case.label)
