@@ -27,7 +27,7 @@ $(READY): requirements.lock pyproject.toml package-lock.json book/set_up.py
 	  "python3 python3-venv), or name yours: make PYTHON=/path/to/python3 ..."; exit 1
 
 book: $(READY)  ## execute the chapters and build the site
-	@$(BIN)/python book/execute.py chapters solutions
+	@$(BIN)/python book/execute.py book chapters solutions
 	@$(BIN)/jupyter-book build . --builder html -W -n --keep-going --quiet > _build/build.log || \
 	  { rm -rf _build/.doctrees; cat _build/build.log; exit 1; }  # the next run reads all pages again
 	@echo "The site is in $(SITE): open $(SITE)/index.html, or run: make serve"
