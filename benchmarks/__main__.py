@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from statistics import median
 
-from benchmarks import gradients, measure
+from benchmarks import cam, gradients, measure
 
 
 def main() -> None:
@@ -15,6 +15,7 @@ def main() -> None:
     parser.add_argument("--no-memory", action="store_true", help="leave the memory column out")
     options = parser.parse_args()
     rows = gradients.run(options.rounds, memory=not options.no_memory)
+    rows += cam.run(options.rounds, memory=not options.no_memory)
     print(measure.table(rows))
     measure.say("imports, in fresh processes")
     bare, lazy = "import torch", "import xai_lab"

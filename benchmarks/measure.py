@@ -140,7 +140,8 @@ def table(rows: Sequence[Row]) -> str:
 
 def machine() -> str:
     """Versions and machine, in one line."""
-    packages = ", ".join(f"{name} {version(name)}" for name in ("torch", "captum", "timm"))
+    names = ("torch", "timm", "captum", "grad-cam", "torchcam")
+    packages = ", ".join(f"{name} {version(name)}" for name in names)
     if torch.cuda.is_available():
         where = torch.cuda.get_device_name()
     else:
