@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from hypothesis import example, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from xai_lab.faithfulness import (
@@ -50,6 +50,11 @@ def test_what_speaks_against_the_class_is_no_mass():
     assert mass_inside(maps.abs(), corner()).item() == pytest.approx(1 / 6)
 
 
+def test_no_map_is_too_strong_or_too_faint():
+    for strength in (1e38, 1e-38):
+        assert mass_inside(strength * torch.ones(1, 8, 8), corner()).item() == 0.25
+
+
 def test_a_map_without_mass_has_no_share():
     maps = torch.cat([torch.zeros(1, 8, 8), -torch.ones(1, 8, 8)])
     masks = corner().expand(2, 8, 8)
@@ -83,7 +88,6 @@ def test_noise_scores_as_chance_does():
 
 
 @settings(max_examples=40, deadline=None)
-@example(seed=0, power=37)
 @given(seed=st.integers(0, 10_000), power=st.integers(-30, 37))
 def test_scores_do_not_depend_on_the_scale_of_a_map(seed, power):
     maps = torch.randn(3, 6, 7, generator=torch.Generator().manual_seed(seed))
