@@ -114,6 +114,26 @@ def wake(model: nn.Module) -> bool:
     return bool(flat)
 
 
+def settle(model: nn.Module, pictures: Tensor) -> None:
+    """Give the batch norms the statistics of some pictures.
+
+    As they are made they normalise nothing in eval mode, and the signal dies on the way up.
+    """
+    norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    for norm in norms:
+        norm.momentum = None  # the average of what comes
+        norm.reset_running_stats()
+        norm.train()
+    with torch.no_grad():
+        model(pictures)
+    model.eval()
+
+
+def drawn(size: int) -> Tensor:
+    """Picture of random patches of colour."""
+    return nn.functional.interpolate(torch.randn(1, 3, 8, 8), (size, size), mode="nearest")
+
+
 def ours(model: nn.Module, x: Tensor, changed: Tensor) -> dict[str, Any]:
     """Grad-CAM without naming a layer."""
     maps = xai_lab.grad_cam(model, x, CLASSES)
@@ -297,7 +317,9 @@ def ask(library: str, name: str, contestants: tuple[str, ...] = CONTESTANTS) -> 
             model = made(library, name).eval()
             row["parameters"] = sum(p.numel() for p in model.parameters())
             row["zero head"] = wake(model)
-            x = torch.randn(1, 3, side(model), side(model))
+            # Patches of colour: fine noise would average out on the way up.
+            x, other = (drawn(side(model)) for _ in range(2))
+            settle(model, torch.cat([x, other]))
             with torch.no_grad():
                 outputs = model(x)
             if not isinstance(outputs, Tensor) or outputs.ndim != 2:
@@ -305,10 +327,9 @@ def ask(library: str, name: str, contestants: tuple[str, ...] = CONTESTANTS) -> 
     except Exception as error:
         problem = str(error) if isinstance(error, Failure) else in_words(error)
         return row | {"skipped": problem}
-    changed = x.repeat(4, 1, 1, 1)
-    half = x.shape[-1] // 2
+    changed, half = x.repeat(4, 1, 1, 1), x.shape[-1] // 2
     for one, (y, across) in zip(changed, quarters(half, half), strict=True):
-        one[:, y, across] = torch.randn(3, half, half)
+        one[:, y, across] = other[0, :, y, across]
     for contestant in contestants:
         row[contestant] = asked(contestant, model, x, changed)
     return row | {"side": side(model), "seconds": round(time.perf_counter() - start, 1)}

@@ -223,6 +223,23 @@ def test_the_default_layer_does_not_depend_on_what_is_never_reached():
     assert layers.last_spatial_layer(model, torch.randn(1, 3, 8, 8)) == "body.3"
 
 
+class OneActivation(nn.Module):
+    """Two convolutions behind which the same activation runs."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second, self.relu = nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 3), nn.ReLU()
+        self.head = head(4)
+
+    def forward(self, x):
+        return self.head(self.relu(self.second(self.relu(self.first(x)))).mean(dim=(2, 3)))
+
+
+def test_a_layer_that_runs_twice_is_not_the_default():
+    model, x = OneActivation(), torch.randn(1, 3, 8, 8)
+    assert list(layers.spatial_layers(model, x)) == ["first", "second"]
+
+
 def test_a_flat_score_is_said():
     model = tiny()
     nn.init.zeros_(model[6].weight)
