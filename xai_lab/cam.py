@@ -126,7 +126,7 @@ def grad_cam_plus_plus(
 
     The paper explains exp(S), whose three derivatives along a piecewise linear network are
     exp(S) times g, g² and g³; exp(S) cancels in α and is left out of w as one positive factor of
-    the whole map. Divided by g², the weight is Σ relu(g) / (2 + relu(g) ΣA), which needs no epsilon:
+    the whole map. Divided by g², the weight is Σ relu(g) / (2 + relu(g) ΣA) and needs no epsilon:
     where g is negative the numerator is zero, whatever stands below.
 
     Parameters
