@@ -38,7 +38,7 @@ def test_the_default_layer_gives_a_map_in_its_place(name):
 
 
 def result(maps, A, B):
-    return {"maps": maps, "activations": (A, B)}
+    return {"maps": maps, "A": A, "B": B}
 
 
 def test_the_judge_of_the_sweep_can_say_no():
