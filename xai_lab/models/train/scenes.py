@@ -189,7 +189,7 @@ RECIPES = {
         seed=SEED,
     ),
     "scenes-vit": Recipe(
-        train=partial(train_vit, "scenes-vit", 6000),
+        train=partial(train_vit, "scenes-vit", 10000),
         evaluate=evaluate_honest,
         data=(
             "scenes of 64 pixels whose background says nothing about the shape, plain objects on "
