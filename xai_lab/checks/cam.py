@@ -8,6 +8,7 @@ the hints. `EXERCISES` at the end is what `check` finds.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -48,9 +49,23 @@ def stretched(t: Tensor) -> Tensor:
 # ------------------------------------------------------------ 1. the class score, cell by cell
 
 
+OF_ALL_SAMPLES = (
+    "The weights of all samples were put together. Row n of `w` belongs to sample n and to no "
+    "other: in `einsum`, both have the letter n."
+)
+
+
 def class_map(A: Tensor, w: Tensor) -> Tensor:
     """Σ_k w_k A_k, signed."""
     return (spread_out(w) * A).sum(1)
+
+
+def narrowed(result: object, arguments: dict) -> str:
+    """Complain about a result of another dtype than the activations'."""
+    dtype = arguments["A"].dtype
+    other = isinstance(result, Tensor) and result.is_floating_point() and result.dtype != dtype
+    return (f"A is {dtype} and the result is not: what you make yourself should follow A's dtype "
+            "and device, as `torch.zeros_like(A[:, 0])` or `.to(A)` do") * other  # fmt: skip
 
 
 CLASS_MAP = Exercise(
@@ -59,8 +74,9 @@ CLASS_MAP = Exercise(
         Case("a batch of two", lambda: dict(A=maps(2, 3, 4, 5, seed=1), w=random(2, 3, seed=2))),
         Case("activations of both signs",
              lambda: dict(A=random(3, 4, 2, 3, seed=3), w=random(3, 4, seed=4))),
-        Case("as many channels as rows",
-             lambda: dict(A=maps(2, 4, 4, 4, seed=5), w=random(2, 4, seed=6))),
+        Case("as many channels as rows, in double precision",
+             lambda: dict(A=maps(2, 4, 4, 4, seed=5).double(), w=random(2, 4, seed=6).double()),
+             fault=narrowed),
         Case(f"a batch of one{WHERE}",
              lambda: on_device(dict(A=maps(1, 6, 3, 2, seed=7), w=random(1, 6, seed=8)))),
     ),
@@ -91,6 +107,19 @@ CLASS_MAP = Exercise(
         own_minimum=(lambda A, w: class_map(A, w) - class_map(A, w).amin((1, 2), keepdim=True),
             "You subtracted the map's own minimum. Then zero no longer means *speaks neither for "
             "nor against*, and the mean is no longer the score."),
+        averaged_over_places=(lambda A, w: class_map(A, w) / A[0, 0].numel(),
+            "You divided by h·w. That belongs to the mean over the places, the second formula, "
+            "which is `logit_from`."),
+        only_the_last_channel=(lambda A, w: class_map(A[:, -1:], w[:, -1:]),
+            "Only the last channel is left. In a loop, each one is added: `+=` where `=` stands."),
+        reshaped=(lambda A, w: (A.reshape(len(A), -1, A.shape[1]) @ w[:, :, None]).reshape(
+                len(A), *A.shape[2:]),
+            "`reshape` moves no dimension: it cuts the same row of numbers in other places, so "
+            "channels and places are mixed. `flatten(2)` keeps (N, K, h·w); `movedim` or `permute` "
+            "put the channels last."),
+        all_samples_weights=(lambda A, w: class_map(A, w.sum(0).expand_as(w)), OF_ALL_SAMPLES),
+        mean_of_all_samples_weights=(lambda A, w: class_map(A, w.mean(0).expand_as(w)),
+            OF_ALL_SAMPLES),
     ),
     hints=(
         "At each cell, each channel says how much it found, and the class has one weight for each "
@@ -141,6 +170,18 @@ LOGIT_FROM = Exercise(
             "You averaged over the columns only. Both h and w go: `mean(dim=(1, 2))`."),
         probability=(lambda M, b: (M.mean((1, 2)) + b).sigmoid(),
             "You put a sigmoid on the score; the logit is wanted, as it is."),
+        seven_by_seven=(lambda M, b: M.sum((1, 2)) / 49 + b,
+            "You divide by 49, whatever the size of the map: that is right for 7 × 7 cells only. "
+            "`M.mean(dim=(1, 2))` counts them itself."),
+        **{f"square_{d}": (lambda M, b, d=d: M.sum((1, 2)) / M.shape[d] ** 2 + b,
+            "You divide by the square of one side, which is right for square maps only. A map has "
+            "h·w cells.") for d in (1, 2)},
+        first_bias=(lambda M, b: M.mean((1, 2)) + b[0],
+            "Every sample was given the first one's bias, `b[0]`; each has its own."),
+        highest=(lambda M, b: M.amax((1, 2)) + b,
+            "That is the highest cell of each map, not the mean over its cells."),
+        median=(lambda M, b: M.flatten(1).median(1).values + b,
+            "You took the median over the cells; the formula has their mean."),
     ),
     hints=(
         "What does the network do between the layer's maps and its linear layer?",
@@ -191,12 +232,17 @@ GRAD_CAM_FROM = Exercise(
         mean_of_channels=(lambda A, g: (spread_out(g.mean((2, 3))) * A).mean(1).relu(),
             "The weights are right; then you averaged the channels where the formula adds them "
             "up, so the map is K times too small."),
-        relu_on_the_gradient=(lambda A, g: weighed(A, g.relu().mean((2, 3))),
+        **{f"relu_on_the_gradient{k}": (lambda A, g, last=last: last(A, g.relu().mean((2, 3))),
             "You took the relu of the gradient, before averaging. A channel whose gradient is "
-            "mostly negative then gets a positive weight. The relu comes last, on the map."),
-        relu_on_the_weights=(lambda A, g: weighed(A, g.mean((2, 3)).relu()),
+            "mostly negative then gets a positive weight. The relu comes last, on the map.")
+           for k, last in (("", weighed), ("_only", class_map))},
+        **{f"relu_on_the_weights{k}": (lambda A, g, last=last: last(A, g.mean((2, 3)).relu()),
             "You took the relu of the weights, which leaves out the channels that speak against "
-            "the class. They may weaken the map; the relu comes last, on the sum."),
+            "the class. They may weaken the map; the relu comes last, on the sum.")
+           for k, last in (("", weighed), ("_only", class_map))},
+        largest_gradient=(lambda A, g: weighed(A, g.amax((2, 3))),
+            "You took the largest gradient of each channel; its weight is the mean over the "
+            "places."),
         relu_on_each_channel=(lambda A, g: (spread_out(g.mean((2, 3))) * A).relu().sum(1),
             "You took the relu of each channel and then added up, so what speaks against is gone "
             "before it could weigh. Add up first, relu last."),
@@ -225,9 +271,9 @@ GRAD_CAM_FROM = Exercise(
         first_sample=(lambda A, g: grad_cam_from(A, g)[0],
             "Only the first sample came back. Keep the batch: (N, h, w)."),
         own_minimum=(lambda A, g: stretched(grad_cam_from(A, g)),
-            "You stretched the map by its own minimum and maximum to 0 … 1. Then no two maps can "
-            "be compared, zero no longer means *nothing for the class here*, and an empty map "
-            "becomes NaN. Scaling belongs to the picture."),
+            "You scaled the map by its own maximum (or minimum and maximum) to 0 … 1. Then no two "
+            "maps can be compared, and a map that says hardly anything looks as strong as any. "
+            "Scaling belongs to the picture."),
         own_minimum_before_relu=(lambda A, g: stretched(class_map(A, g.mean((2, 3)))),
             "You stretched the signed map by its own minimum in place of cutting it at zero: what "
             "speaks *against* the class now has a positive value. The formula has a relu."),
@@ -355,6 +401,40 @@ def cnn() -> nn.Module:
     return model
 
 
+def in_training() -> nn.Module:
+    """Network in training mode, where batch norm would change by being asked, so it has none."""
+    model = with_gradients(cnn())
+    model[1] = nn.Identity()  # type: ignore[operator]
+    model[0].register_forward_hook(lambda *_: None)  # type: ignore[index]
+    return model.train()
+
+
+def as_a_function(arguments: dict[str, Any]) -> dict[str, Any]:
+    """Arguments with a plain function for a model."""
+    model = arguments["model"]
+    return arguments | dict(model=lambda inputs: 2 * model(inputs))
+
+
+def after_a_failure(function: Callable, arguments: dict[str, Any]) -> object:
+    """Call once with a model that fails behind the layer, then as usual."""
+    model, layer = arguments["model"], arguments["layer"]
+
+    def failing(inputs: Tensor) -> Tensor:
+        raise ValueError(f"not for {len(model(inputs))} pictures")
+
+    with suppress(Exception):
+        function(failing, arguments["x"], layer, arguments["target"])
+    arguments["left"] = len(layer._forward_hooks)
+    layer._forward_hooks.clear()
+    return function(model, arguments["x"], layer, arguments["target"])
+
+
+def left_by_failure(_result: object, arguments: dict[str, Any]) -> str:
+    """Complain about a hook that is still there after the failure."""
+    return ("your hook stays on the layer when the model fails: run the model in a `try`, and call "
+            "`handle.remove()` in its `finally`") * (arguments["left"] > 0)  # fmt: skip
+
+
 def at(k: int, model: nn.Module, **arguments: Any) -> dict[str, Any]:
     """Arguments, with the layer of this number."""
     return dict(model=model, layer=model[k]) | arguments  # type: ignore[index]
@@ -377,8 +457,14 @@ RECORD_CASES = (
          lambda: at(2, cnn().requires_grad_(False), x=random(2, 2, 7, 6, seed=33),
                     target=classes(2, 0)), observe=pair),
     Case("a network in the middle of its training",
-         lambda: at(1, with_gradients(cnn()), x=random(2, 2, 7, 6, seed=34),
-                    target=classes(1, 3)), observe=pair),
+         lambda: at(0, in_training(), x=random(2, 2, 7, 6, seed=34), target=classes(1, 3)),
+         observe=pair),
+    Case("a model that fails before it answers",
+         lambda: at(2, cnn(), x=random(2, 2, 7, 6, seed=36), target=classes(1, 0)),
+         play=after_a_failure, observe=pair, fault=left_by_failure),
+    Case("a model that is a plain function",
+         lambda: as_a_function(at(2, cnn(), x=random(2, 2, 7, 6, seed=37), target=classes(0, 3))),
+         observe=pair),
     Case(f"a batch of one{WHERE}",
          lambda: on_device(at(2, cnn(), x=random(1, 2, 7, 6, seed=35), target=classes(3))),
          observe=pair),
@@ -430,9 +516,12 @@ ACTIVATION_AND_GRADIENT = Exercise(
         relu_of_the_gradient=(sample_by_sample(lambda A, g: (A, g.relu())),
             "You cut the negative gradients off. Return them; a method that wants a relu takes "
             "one itself."),
+        relu_of_both=(sample_by_sample(lambda A, g: (A.relu(), g.relu())),
+            "You took a relu of the activation and of the gradient. Return both as they are; a "
+            "method that wants a relu takes one itself."),
         in_training_mode=(in_training_mode,
             "The model ran in training mode, so batch norm used this batch's statistics: a "
-            "sample's values depend on the others. Leave it in eval mode, as it came."),
+            "sample's values depend on the others. Leave it in the mode in which it came."),
         last_convolution=(last_convolution,
             "You recorded the last convolution, whatever was asked for. The layer is an argument: "
             "hook `layer`."),
@@ -475,6 +564,11 @@ def total(A: Tensor) -> Tensor:
     return A.sum((2, 3), keepdim=True)
 
 
+def two_times(epsilon: float) -> Callable:
+    """Weights with 2 · g ΣA below the line."""
+    return below(lambda A, g: 2 * g.relu() * total(A) + epsilon)
+
+
 def alpha(A: Tensor, g: Tensor) -> Tensor:
     """α of the paper, zero where g is."""
     return torch.where(g > 0, 1 / (2 + g.relu() * total(A)), 0)
@@ -497,8 +591,9 @@ EPSILON = (
 
 
 SUM_INSIDE = (
-    "You summed A·g³ (or A·g) over the places. In the formula the sum runs over A alone, and each "
-    "place's own g multiplies it from outside: g·ΣA, not Σ(A·g). Much code has this mistake."
+    "You summed the products A·g (or A·g³) over the places. In the formula the sum runs over A "
+    "alone, and each place's own g multiplies it from outside: g·ΣA, not Σ(A·g). Much code has "
+    "this mistake."
 )
 
 
@@ -537,6 +632,27 @@ PLUS_PLUS_WEIGHTS = Exercise(
         over_the_channels=(below(lambda A, g: 2 + g.relu() * A.sum(1, keepdim=True)),
             "You summed A over the channels. ΣA runs over the places of one channel, dimensions "
             "2 and 3."),
+        over_everything=(below(lambda A, g: 2 + g.relu() * A.sum((1, 2, 3), keepdim=True)),
+            "You summed A over the channels too. ΣA runs over the places of one channel, "
+            "dimensions 2 and 3."),
+        positive_sum_inside=(below(lambda A, g: 2 + (A * g.relu()).sum((2, 3), keepdim=True)),
+            SUM_INSIDE),
+        divided_last=(lambda A, g: plus_plus_weights(
+                total(A), g.relu().sum((2, 3), keepdim=True)),
+            "You added the gradients up before dividing. Each place is divided by a number of its "
+            "own, 2 + g·ΣA with the g of that place; add up after that."),
+        **{f"relu_last{k}": (lambda A, g, size=size: (g / (2 + size(g) * total(A))).sum(
+                (2, 3)).relu(),
+            "The relu comes too late, after the sum. It belongs to each place, so that those with "
+            "a negative gradient add nothing.")
+           for k, size in (("", torch.clone), ("_of_size", torch.abs), ("_of_relu", torch.relu))},
+        **{f"two_times{k}": (two_times(size),
+            "Below the line stands 2 *plus* g·ΣA, not 2 times it.")
+           for k, size in (("", 0.0), ("_and_epsilon", 1e-9), ("_and_epsilon_8", 1e-8))},
+        normalised=(lambda A, g: plus_plus_weights(A, g) / plus_plus_weights(A, g).sum(
+                1, keepdim=True).clamp(min=1e-12),
+            "You made the weights of a sample add up to 1. The formula leaves them as they are, in "
+            "the unit of the gradient."),
         over_the_batch=(below(lambda A, g: 2 + g.relu() * A.sum((0, 2, 3), keepdim=True)),
             "You summed A over the batch too. Each sample has its own ΣA, over dimensions 2 and "
             "3."),
@@ -601,6 +717,7 @@ def scored(
     weights: Callable[..., Tensor] = lambda S: S.softmax(0),
     chunks: Callable[[Tensor, int], Any] = lambda H, n: H.split(n),
     count_all: bool = False,
+    fill: bool = False,
 ) -> Callable:
     """Score-CAM's weights with one ingredient exchanged; all in their place, the right ones."""
 
@@ -610,7 +727,8 @@ def scored(
         with torch.no_grad():
             S = [score(model(apply(x, part)), target) for part in chunks(H, batch_size)]
         w = torch.zeros(len(A)).to(x)
-        found = weights(torch.cat(S))
+        scores = torch.cat(S)
+        found = weights(F.pad(scores, (0, fill * (len(H) - len(scores)))))
         w[varies.nonzero()[: len(found), 0]] = found.to(w)
         return w
 
@@ -628,8 +746,10 @@ def score_cam_weights(
 
 
 def each_chunk(model, x, A, target, batch_size=16):
-    parts = [score_cam_weights(model, x, a, target, batch_size) for a in A.split(batch_size)]
-    return torch.cat(parts)
+    varies, w = A.amax((1, 2)) > A.amin((1, 2)), torch.zeros(len(A)).to(x)
+    parts = A[varies].split(batch_size)
+    w[varies] = torch.cat([score_cam_weights(model, x, a, target, batch_size) for a in parts])
+    return w
 
 
 def masked_net() -> Recorder:
@@ -647,9 +767,29 @@ def batches(_result: object, arguments: dict) -> str:
 
 
 CONSTANT = (
-    "A channel that has the same value everywhere hides nothing and shows nothing: max − min is "
-    "zero there. Leave it out of the softmax and give it the weight 0."
+    "A channel that has the same value everywhere, zero or not, masks nothing: its max − min is "
+    "zero in `A` (and not always in U, since enlarging rounds). Leave it out before the softmax, "
+    "so that the others add up to 1, and give it the weight 0."
 )
+
+
+def zeroed_late(model, x, A, target, batch_size=16):
+    counted = scored(lambda A, x: stretched(enlarged(A, x)).nan_to_num(), count_all=True)
+    return counted(model, x, A, target, batch_size) * (A.amax((1, 2)) > A.amin((1, 2)))
+
+
+def quieter(A: Tensor, factor: float) -> Tensor:
+    """Maps (K, h, w), every second of which is made smaller."""
+    A[1::2] *= factor
+    return A
+
+
+def evenly(A: Tensor, **channels: float) -> Tensor:
+    """Maps (K, h, w), some of whose channels, c0 and so on, have one value everywhere."""
+    for name, value in channels.items():
+        A[int(name[1:])] = value
+    return A
+
 
 SCORE_CAM_WEIGHTS = Exercise(
     reference=score_cam_weights,
@@ -662,8 +802,18 @@ SCORE_CAM_WEIGHTS = Exercise(
                           A=maps(7, 4, 4, seed=54), target=0, batch_size=3), fault=batches),
         Case("a channel that is zero everywhere",
              lambda: dict(model=masked_net(), x=2 * random(1, 2, 8, 8, seed=55),
-                          A=maps(4, 4, 2, seed=56) * torch.tensor([1.0, 0, 1, 1])[:, None, None],
-                          target=1, batch_size=16), alone=CONSTANT, fault=batches),
+                          A=evenly(maps(4, 4, 2, seed=56), c1=0), target=1, batch_size=16),
+             alone=CONSTANT, fault=batches),
+        Case("channels that have one value everywhere, and not zero",
+             lambda: dict(model=masked_net(), x=2 * random(1, 2, 9, 6, seed=59),
+                          A=evenly(maps(5, 3, 2, seed=60), c0=0.1, c3=0.7), target=2,
+                          batch_size=2), alone=CONSTANT, fault=batches),
+        Case("loud channels and very quiet ones",
+             lambda: dict(model=masked_net(), x=2 * random(1, 2, 6, 8, seed=67),
+                          A=quieter(random(4, 2, 3, seed=68), 1e-3), target=1, batch_size=4),
+             alone="A quiet channel is not a constant one: once it is stretched to 0 … 1, it masks "
+             "as a loud one does. Leave out a channel only if its maximum is its minimum.",
+             fault=batches),
         Case(f"one at a time{WHERE}",
              lambda: on_device(dict(model=masked_net(), x=2 * random(1, 2, 9, 6, seed=57),
                                     A=random(3, 3, 2, seed=58), target=3, batch_size=1)),
@@ -734,16 +884,27 @@ SCORE_CAM_WEIGHTS = Exercise(
                                  count_all=True),
             CONSTANT),
         constant_divides=(scored(count_all=True), CONSTANT),
+        zeroed_late=(zeroed_late,
+            "You set the weight of a constant channel to 0 only after the softmax, in which it "
+            "still was: the others no longer add up to 1. Leave it out before."),
+        last_chunk_unseen=(scored(chunks=lambda H, n: H[: len(H) // n * n].split(n), fill=True),
+            "The last batch, smaller than `batch_size`, was never shown to the model (a `//` "
+            "leaves it out). `H.split(batch_size)` has it."),
+        divided_by_their_number=(scored(weights=lambda S: (S / len(S)).softmax(0)),
+            "You divided the scores by the number of channels before the softmax, which makes the "
+            "weights nearly even. The scores go into the softmax as they are."),
     ),
     hints=(
         "Per channel: enlarge, stretch to 0 … 1, multiply, run the model, note one logit. What do "
         "you do with all the logits in the end, and over which dimension?",
         "`U = F.interpolate(A[None], x.shape[2:], mode=\"bilinear\")[0]`; its minimum and maximum "
         "over dimensions 1 and 2; `H.split(batch_size)` gives batches, and `x * part[:, None]` the "
-        "masked pictures. Leave out channels with max = min.",
+        "masked pictures. Leave out channels whose max is their min in `A`, before "
+        "enlarging, which rounds.",
         "`S = torch.cat([model(x * part[:, None])[:, target] for part in H.split(batch_size)])` "
-        "under `torch.no_grad()`, with H of the channels that vary; then `w = torch.zeros(len(A))"
-        ".to(x)` and `w[varies] = S.softmax(dim=0)`.",
+        "under `torch.no_grad()`, with H of the channels that vary, `varies = A.amax(dim=(1, 2)) > "
+        "A.amin(dim=(1, 2))`; then `w = torch.zeros(len(A)).to(x)` and `w[varies] = "
+        "S.softmax(dim=0)`.",
     ),
 )  # fmt: skip
 
@@ -767,6 +928,13 @@ def ordered(logits: Tensor, descending: bool = True, dim: int = 1) -> Tensor:
     return logits.argsort(dim=dim, descending=descending)
 
 
+def struck_out(logits, n):
+    logits = logits.clone()
+    for _ in range(n - 1):
+        logits.scatter_(1, logits.argmax(1, keepdim=True), 0.0)
+    return logits.argmax(1)
+
+
 NTH_BEST = Exercise(
     reference=nth_best,
     cases=(
@@ -778,16 +946,21 @@ NTH_BEST = Exercise(
              lambda: on_device(dict(logits=random(1, 5, seed=66), n=5)), observe=whole),
     ),
     mistakes=catalogue(
-        one_too_far=(lambda logits, n: ordered(logits)[:, n % logits.shape[1]],
-            "You are one place too far down: the best class is place 1, and counting in Python "
-            "begins at 0."),
+        one_too_far=(lambda logits, n: ordered(logits)[:, n],
+            "You are one place too far down: that is place n + 1. The best class is place 1 and "
+            "has index 0."),
         one_too_near=(lambda logits, n: ordered(logits)[:, max(n - 2, 0)],
             "You are one place too far up: subtract 1 from n once only."),
         from_the_bottom=(lambda logits, n: ordered(logits, False)[:, n - 1],
             "You counted from the worst class up: `argsort` begins with the smallest unless told "
             "`descending=True`."),
-        over_the_batch=(lambda logits, n: ordered(logits, dim=0)[(n - 1) % len(logits)],
-            "You sorted over the batch (dimension 0). The classes are dimension 1."),
+        **{f"over_the_batch{k}": (lambda logits, n, at=at: at(ordered(logits, dim=0), n - 1),
+            "You ranked the samples within each class (dimension 0). Rank the classes within each "
+            "sample: `dim=1`.")
+           for k, at in (("", lambda t, i: t[i]), ("_then_columns", lambda t, i: t[:, i]))},
+        struck_out_with_zero=(struck_out,
+            "You struck out the better ones with 0, which is no small logit: where the others are "
+            "negative, what was struck out is the largest again. Use −∞, on a copy."),
         its_score=(lambda logits, n: logits.sort(1, descending=True).values[:, n - 1],
             "Those are the scores; the class that has the score is wanted: `argsort`, or "
             "`topk(…).indices`."),
@@ -802,8 +975,10 @@ NTH_BEST = Exercise(
             "place* n is wanted: one `argsort`."),
         by_size=(lambda logits, n: ordered(logits.abs())[:, n - 1],
             "You sorted by the absolute value: a strongly negative logit is not a good guess."),
-        of_everything=(lambda logits, n: logits.flatten().argsort(descending=True)[n - 1],
-            "You sorted the whole batch in one list. Each sample has its own order: `dim=1`."),
+        **{f"of_everything{k}": (
+            lambda logits, n, of=of: ordered(logits.flatten(), dim=0)[n - 1] % of(logits),
+            "You sorted the whole batch in one list. Each sample has its own order: `dim=1`.")
+           for k, of in (("", torch.numel), ("_its_column", lambda t: t.shape[1]))},
     ),
     hints=(
         "Sort each row, the largest first. Do you want the sorted values, or where they came from?",
@@ -817,6 +992,11 @@ NTH_BEST = Exercise(
 def rather_than(A: Tensor, g: Tensor, g_other: Tensor) -> Tensor:
     """Grad-CAM of the difference of two scores."""
     return grad_cam_from(A, g - g_other)
+
+
+def to_one(maps: Tensor) -> Tensor:
+    """Each map divided by its maximum."""
+    return maps / maps.amax((1, 2), keepdim=True).clamp(min=1e-12)
 
 
 RATHER_THAN = Exercise(
@@ -864,9 +1044,24 @@ RATHER_THAN = Exercise(
             "speaks for the one and for the other, and does not say which."),
         ratio=(lambda A, g, o: weighed(A, g.mean((2, 3)) / o.mean((2, 3))),
             "You divided; the target is a difference of scores."),
-        stretched=(lambda A, g, o: stretched(grad_cam_from(A, g)) - stretched(grad_cam_from(A, o)),
-            "You stretched both maps to 0 … 1 and subtracted them. Then the weaker class counts as "
-            "much as the stronger one. Subtract the gradients, and scale nothing."),
+        **{f"scaled_maps_{i}": (lambda A, g, o, scale=scale, cut=cut: cut(
+                scale(grad_cam_from(A, g)) - scale(grad_cam_from(A, o))),
+            "You scaled two finished maps and subtracted them. Then the weaker class counts as "
+            "much as the stronger one. Subtract the gradients, and scale nothing.")
+           for i, (scale, cut) in enumerate(
+               (s, c) for s in (stretched, to_one) for c in (torch.relu, torch.clone))},
+        where_the_other_is_empty=(lambda A, g, o: grad_cam_from(A, g) * (grad_cam_from(A, o) == 0),
+            "You kept the one map where the other is empty. What matters is which of the two "
+            "scores a cell raises more: subtract the gradients."),
+        absolute_difference=(lambda A, g, o: grad_cam_from(A, (g - o).abs()),
+            "You took the absolute value of the gradients' difference, so what speaks for the "
+            "other class counts as if it spoke for this one."),
+        positive_gradients=(lambda A, g, o: grad_cam_from(A, g.relu() - o.relu()),
+            "Each gradient lost its negative part before the difference was formed. There is one "
+            "relu, and it comes at the end."),
+        **{f"as_grad_cam_{m.name}": (lambda A, g, o, wrong=m.function: wrong(A, g - o), m.sentence)
+           for m in GRAD_CAM_FROM.mistakes
+           if m.name not in ("without_relu", "absolute_gradient", "absolute_map")},
     ),
     hints=(
         "What is the gradient of a difference? It can be formed before anything is cut off.",
@@ -903,21 +1098,43 @@ def boxes(n: int, *shape: int, seed: int) -> Tensor:
 
 def tied() -> Tensor:
     """Maps of zeros, and maps whose highest value stands in several places."""
-    return torch.cat([torch.zeros(2, 4, 4), random(3, 4, 4, seed=91).round()])
+    return torch.cat([torch.zeros(2, 4, 4), random(5, 4, 4, seed=106).round()])
+
+
+def wide() -> Tensor:
+    """Maps of 3 rows and 7 columns, each with a peak in another column of the first row."""
+    return random(7, 3, 7, seed=92) + F.pad(5 * torch.eye(7)[:, None], (0, 0, 0, 2))
+
+
+def faint() -> Tensor:
+    """Maps of very small numbers, with a place that is nearly as high as the highest."""
+    rows = 1e-4 * random(6, 16, seed=90)
+    best = rows.max(1, keepdim=True)
+    return rows.scatter(1, (best.indices + 5) % 16, 0.995 * best.values).reshape(6, 4, 4)
+
+
+def split_by_rows(maps, cells):
+    top = maps == maps.amax((1, 2), keepdim=True)
+    n, row, column = top.cpu().nonzero(as_tuple=True)
+    flat, rows = row * maps.shape[2] + column, maps.shape[1]
+    return (cells.cpu()[n, flat // rows, flat % rows] / top.cpu().sum((1, 2))[n]).sum() / len(maps)
 
 
 POINTING_ACCURACY = Exercise(
     reference=pointing_accuracy,
     cases=(
-        Case("seven maps",
-             lambda: dict(maps=random(7, 5, 6, seed=92), cells=boxes(7, 5, 6, seed=93))),
+        Case("seven wide maps", lambda: dict(maps=wide(), cells=boxes(7, 3, 7, seed=105))),
         Case("square maps, most of whose values are negative",
              lambda: dict(maps=random(9, 4, 4, seed=94) - 2, cells=boxes(9, 4, 4, seed=95))),
         Case("maps of zeros, and several highest points", lambda: dict(
-                maps=tied(), cells=boxes(5, 4, 4, seed=97)),
-             alone="Where several points are equally high, the share of *them* that lies inside "
-             "counts. Else a map of zeros, which says nothing, is called a hit or a miss by the "
-             "accident of which corner is looked at first."),
+                maps=tied(), cells=boxes(7, 4, 4, seed=102)),
+             alone="Where several points of a map are equally high, the share of *them* that lies "
+             "inside counts for that map; and every map counts as much as any other, also one of "
+             "zeros."),
+        Case("very small numbers, and points that are nearly as high as the highest",
+             lambda: dict(maps=faint(), cells=boxes(6, 4, 4, seed=96)),
+             alone="Only points that *equal* their map's maximum count. A tolerance or a threshold "
+             "lets others in, the more so the smaller the map's numbers are."),
         Case(f"one map{WHERE}",
              lambda: on_device(dict(maps=random(1, 3, 4, seed=98),
                                     cells=torch.ones(1, 3, 4) > 0))),
@@ -930,19 +1147,56 @@ POINTING_ACCURACY = Exercise(
         any_of_several=(over_top(lambda t, c: (t & c).flatten(1).any(1).double().mean()),
             "If any of several highest points lies inside, you call it a hit, so a map of zeros, "
             "which says nothing, always wins. Let the *share* of them that lies inside count."),
-        mass=(lambda maps, cells: ((maps.relu() * cells).sum((1, 2)) / maps.relu().sum(
-                (1, 2))).mean(),
+        half_is_a_hit=(over_top(lambda t, c: (2 * (t & c).sum((1, 2)) >= t.sum((1, 2))).float(
+                ).mean()),
+            "You call it a hit if half of the highest points lie inside. Let their share count as "
+            "it is, without rounding."),
+        all_inside=(over_top(lambda t, c: ((t & c).sum((1, 2)) == t.sum((1, 2))).float().mean()),
+            "You call it a hit only if *all* the highest points lie inside. Let the share of them "
+            "that does count."),
+        **{f"mass{k}": (lambda maps, cells, low=low: ((maps.relu() * cells).sum((1, 2)) /
+                maps.relu().sum((1, 2)).clamp(min=low)).mean(),
             "That is the share of the map's mass inside, a fair score too, and another one. "
-            "Pointing asks only where the highest point lies."),
+            "Pointing asks only where the highest point lies.")
+           for k, low in (("", 0), ("_not_nan", 1e-12))},
+        pooled=(over_top(lambda t, c: (t & c).sum() / t.sum()),
+            "You pooled the highest points of all maps, so a map of zeros weighs as much as it has "
+            "cells. Form the share of each map first, then the mean over the maps."),
+        divided_by_the_mask=(over_top(lambda t, c: ((t & c).sum((1, 2)) / c.sum((1, 2))).mean()),
+            "You divided by the size of the mask. Divide by the number of highest points, which is "
+            "1 for most maps."),
+        zeros_miss=(lambda maps, cells: pointing_accuracy(
+                maps, cells & (maps.amax((1, 2), keepdim=True) > 0)),
+            "You count a map that is nowhere above zero as a miss. It has highest points too, and "
+            "they are judged as any other's."),
+        zeros_left_out=(lambda maps, cells: pointing_accuracy(
+                maps[maps.amax((1, 2)) > maps.amin((1, 2))],
+                cells[maps.amax((1, 2)) > maps.amin((1, 2))]),
+            "You left out the maps that have one value everywhere. They count too: the share of "
+            "all their points that lies inside."),
+        relu_first=(lambda maps, cells: pointing_accuracy(maps.relu(), cells),
+            "You cut the maps off at zero first, so one that is below zero everywhere has all its "
+            "points equally high. Ask the map as it is."),
+        only_the_last=(lambda maps, cells: pointing_accuracy(maps[-1:], cells[-1:]) / len(maps),
+            "Only the last map counted. In a loop, each share is added: `+=` where `=` stands."),
+        split_by_rows=(split_by_rows,
+            "You split the flat index by the number of rows, h. A row is W cells long: the row is "
+            "`i // W`, the column `i % W`."),
         lowest=(by_argmax(lambda m: m.flatten(1).argmin(1)),
             "You took the lowest point; the highest is wanted."),
-        largest_size=(by_argmax(lambda m: m.abs().flatten(1).argmax(1)),
+        **{f"largest_size{k}": (function,
             "You took the point with the largest absolute value. A strongly negative one speaks "
-            "against the class; the *highest* is wanted."),
-        of_the_batch=(lambda maps, cells: ((maps == maps.max()) & cells).sum() / (
-                maps == maps.max()).sum(),
+            "against the class; the *highest* is wanted.")
+           for k, function in (("", lambda maps, cells: pointing_accuracy(maps.abs(), cells)),
+                               ("_one", by_argmax(lambda m: m.abs().flatten(1).argmax(1))))},
+        **{f"of_the_batch{k}": (
+            lambda maps, cells, share=share: share(maps == maps.max(), cells),
             "You looked for the highest point of the whole batch. Each map has its own: over "
-            "dimensions 1 and 2."),
+            "dimensions 1 and 2.")
+           for k, share in (
+               ("", lambda t, c: (t & c).sum() / t.sum()),
+               ("_nan", lambda t, c: ((t & c).sum((1, 2)) / t.sum((1, 2))).mean()),
+               ("_each", lambda t, c: ((t & c).sum((1, 2)) / t.sum((1, 2)).clamp(min=1)).mean()))},
         first_cells=(lambda maps, cells: pointing_accuracy(maps, cells[:1].expand_as(cells)),
             "Every map was judged by the first one's cells. Each has its own."),
         first_map=(lambda maps, cells: pointing_accuracy(maps[:1], cells[:1]),
@@ -958,7 +1212,7 @@ POINTING_ACCURACY = Exercise(
         "`maps.amax(dim=(1, 2), keepdim=True)` is the highest value of each map; comparing gives a "
         "mask of the highest points; `&` with the cells those that hit.",
         "`top = maps == maps.amax(dim=(1, 2), keepdim=True)`, then `((top & cells).sum(dim=(1, 2)) "
-        "/ top.sum(dim=(1, 2))).mean()`.",
+        "/ top.sum(dim=(1, 2))).mean().item()`.",
     ),
 )  # fmt: skip
 
@@ -984,11 +1238,17 @@ def pairwise(table: Tensor) -> float:
     return table[~torch.eye(len(table), dtype=torch.bool, device=table.device)].mean().item()
 
 
-def silent(A: Tensor, k: int) -> Tensor:
-    """Maps with a channel that is zero everywhere."""
-    A[k] = 0
-    return A
+def varying(A: Tensor) -> Tensor:
+    """Rows of the channels that vary."""
+    rows = A.flatten(1)
+    return rows[rows.amax(1) > rows.amin(1)]
 
+
+ALL_THE_SAME = (
+    "A channel that has the same value everywhere, zero or not, has no correlation with anything: "
+    "its deviation is zero, up to rounding, and 0/0 is NaN. Leave out channels whose maximum is "
+    "their minimum, and count the pairs of the others."
+)
 
 LIKENESS = Exercise(
     reference=likeness,
@@ -997,10 +1257,15 @@ LIKENESS = Exercise(
         Case("activations behind a ReLU, with brighter and darker channels", lambda: dict(
                 A=maps(4, 3, 5, seed=102) * torch.tensor([1.0, 5, 0.2, 2])[:, None, None] + 1)),
         Case("a channel that is zero everywhere",
-             lambda: dict(A=silent(maps(4, 4, 4, seed=103), 1)),
-             alone="A channel that has the same value everywhere has no correlation with anything: "
-             "its deviation is zero, and 0/0 is NaN. Leave such channels out, and count the pairs "
-             "of the others."),
+             lambda: dict(A=evenly(maps(4, 4, 4, seed=103), c1=0)), alone=ALL_THE_SAME),
+        Case("channels that have one value everywhere, and not zero",
+             lambda: dict(A=evenly(maps(6, 3, 5, seed=106), c0=0.1, c2=0.7, c3=0.9)),
+             alone=ALL_THE_SAME),
+        Case("loud channels and very quiet ones",
+             lambda: dict(A=quieter(random(5, 3, 5, seed=107), 1e-5)),
+             alone="Correlation has no unit: a quiet channel is as like another as a loud one is. "
+             "Leave out a channel only if its maximum is its minimum; a threshold or a small "
+             "number below the line hits quiet channels too."),
         Case(f"two channels, one the negative of the other, and a third{WHERE}",
              lambda: on_device(dict(A=torch.stack([
                  random(3, 4, seed=104), -random(3, 4, seed=104), random(3, 4, seed=105)])))),
@@ -1027,16 +1292,30 @@ LIKENESS = Exercise(
         not_centred=(lambda A: pairwise(correlations(A, centre=False).abs()),
             "That is the cosine: the channels' means were not taken off, so any two bright ones "
             "look alike. A correlation is the cosine *after* centring."),
-        covariance=(lambda A: pairwise(torch.cov(A.flatten(1).double()).abs()),
+        half_of_the_pairs=(lambda A: correlations(A).abs().triu(1).sum().item() / (
+                len(varying(A)) * (len(varying(A)) - 1)),
+            "You summed each pair once (half of the table) and divided by K·(K − 1), which counts "
+            "it twice."),
+        counted_in_k=(lambda A: pairwise(correlations(A).abs()) * len(varying(A)) * (
+                len(varying(A)) - 1) / (len(A) * (len(A) - 1)),
+            "Constant channels are out of the sum, but still counted in K. Let K be the number of "
+            "the others."),
+        neighbours=(lambda A: correlations(A).diagonal(1).abs().mean().item(),
+            "You compared each channel with the next one only. All pairs are wanted."),
+        deviations_mixed=(lambda A: pairwise(correlations(A).abs()) * (1 - 1 / A[0].numel()),
+            "It is (hw − 1)/hw times the right one, hw being the cells of a channel: `std` divides "
+            "by hw − 1 and `mean` by hw. Use one of the two in both places, or `torch.corrcoef`."),
+        **{f"covariance{k}": (lambda A, rows=rows: pairwise(torch.cov(rows(A)).abs()),
             "That is the covariance. Divide by both channels' deviations, or a strong channel "
-            "counts more than a weak one."),
-        between_places=(lambda A: pairwise(torch.corrcoef(A.flatten(1).double().T).abs()),
+            "counts more than a weak one.")
+           for k, rows in (("", varying), ("_of_all", lambda A: A.flatten(1)))},
+        **{f"between_places{k}": (lambda A, rows=rows: pairwise(
+                torch.corrcoef(rows(A).T).nan_to_num().abs()),
             "You compared the *places* with one another. The channels are to be compared: one row "
-            "a channel, `A.flatten(1)`."),
-        constant_is_nan=(lambda A: pairwise(correlations(A, keep=True).abs()),
-            "A channel that has the same value everywhere has no correlation with anything: 0/0 is "
-            "NaN. Leave such channels out."),
-        constant_is_zero=(lambda A: pairwise(correlations(A, keep=True).abs().nan_to_num()),
+            "a channel, `A.flatten(1)`.")
+           for k, rows in (("", varying), ("_of_all", lambda A: A.flatten(1)))},
+        constant_is_nan=(lambda A: pairwise(torch.corrcoef(A.flatten(1)).abs()), ALL_THE_SAME),
+        constant_is_zero=(lambda A: pairwise(torch.corrcoef(A.flatten(1)).abs().nan_to_num()),
             "You counted a channel that has the same value everywhere as unlike all others. It has "
             "no correlation at all: leave it out, also of the number of pairs."),
         the_table=(lambda A: correlations(A).abs(),
@@ -1048,7 +1327,7 @@ LIKENESS = Exercise(
         "First drop rows that are constant (their maximum is their minimum). Of the K × K table, "
         "the diagonal is 1: subtract K from the sum of absolute values, and divide by K·(K − 1).",
         "`rows = A.flatten(1)`, `rows = rows[rows.amax(1) > rows.amin(1)]`, `R = "
-        "torch.corrcoef(rows).abs()`, `K = len(R)`, `(R.sum() - K) / (K * (K - 1))`.",
+        "torch.corrcoef(rows).abs()`, `K = len(R)`, `((R.sum() - K) / (K * (K - 1))).item()`.",
     ),
 )  # fmt: skip
 

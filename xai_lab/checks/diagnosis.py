@@ -30,8 +30,8 @@ TRANSLATED = {
     "can be implicitly created only for scalar": "`autograd.grad` wants one number to start from. "
     "Sum the scores of the batch: no sample's score depends on another sample, so each one "
     "receives its own gradient.",
-    "not to have been used in the graph": "You differentiate by a tensor that is not the one "
-    "the model was given: a copy or a view made afterwards is another node of the graph.",
+    "been used in the graph": "You differentiate by a tensor that the score was not computed "
+    "from: a copy or a view made afterwards, or one that a `detach` has cut off from the score.",
     "leaf variable": "An in-place operation on a tensor that requires a gradient. "
     "Make a new tensor (`x = x + noise`) instead of writing into it (`x += noise`).",
     "backward through the graph a second time": "The graph is gone after one backward pass. Run "
@@ -43,9 +43,18 @@ TRANSLATED = {
     "'nonetype' object": "Something is None. If it is `x.grad`: only a leaf keeps its gradient, "
     "so a tensor made by an operation (`x + noise`) has none; `torch.autograd.grad` needs no leaf.",
     "only tensors of floating point": "Only floating-point tensors can have a gradient.",
-    "must match the size": "Two shapes do not fit together; print both. An index with None, "
-    "`target[:, None]`, adds a dimension of size 1; one number a sample, (N,), meets "
-    "(N, C, H, W) only in the shape (N, 1, 1, 1): `v[:, None, None, None]`.",
+    "must match the size": "Two shapes do not fit together; print both. A size belongs to the "
+    "tensor: `x.shape`, not a number in your code. An index with None, `target[:, None]`, adds a "
+    "dimension of size 1; one number a sample, (N,), meets (N, C, H, W) only in the shape "
+    "(N, 1, 1, 1): `v[:, None, None, None]`.",
+    "is invalid for input of size": "The sizes asked for do not multiply up to the number of "
+    "values that are there. Take them from the tensor's `.shape`: a number such as 7 in your code "
+    "fits one layer only.",
+    "selected index k out of range": "`topk` was asked for more values than the dimension has. A "
+    "number such as 10 in your code does not fit every input; look at `dim`, too.",
+    "'function' object has no attribute": "If that is the model: it may be anything that can be "
+    "called, also a plain function, which has no mode, no weights and no modules. Take it as it "
+    "comes.",
     "of batch2 tensor": "`@` and `matmul` are the product of matrices; multiply value by "
     "value, with `*`.",
     "index tensor must have the same number of dimensions": "`gather` wants an index with as many "
@@ -79,8 +88,9 @@ def explain(
         return status, kind(got.kind, want), ""
     if got.parts.keys() != want.parts.keys():
         return status, names(got, want), ""
-    if len(wrong) == 1 and case.alone:
-        return status, f"right but for {case.label}. {case.alone}", ""
+    if case.alone and {exercise.cases[i].alone for i in wrong} == {case.alone}:
+        labels = "; ".join(exercise.cases[i].label for i in wrong)
+        return status, f"right but for {labels}. {case.alone}", ""
     for i in wrong:
         if not seen[i].error and (message := measured(exercise.cases[i], seen[i], right[i])):
             return status_of(seen[i], right[i]), message, ""
@@ -177,7 +187,9 @@ def kind(got: str, want: Seen) -> str:
         return f"it returned None, expected {wanted}. Is the `return` missing?"
     if got == "a NumPy array":
         return f"it returned {got}, expected {wanted}. Stay in torch: no `.numpy()` is needed."
-    if got == "a number" and want.kind == "a tensor":
+    if got == "a tensor" and want.kind.startswith("a tensor of"):
+        return f"it returned floating-point numbers, expected {want.kind}."
+    if got == "a number" and want.kind.startswith("a tensor"):
         return (
             f"it returned a single number, expected {wanted}. Something summed or averaged over "
             "everything; give `dim=` to reduce only what should be reduced."
@@ -352,6 +364,10 @@ CHANGES: tuple[tuple[Callable[[Tensor], Tensor], str], ...] = (
     ),
     (lambda t: t[None], "there is a dimension of size 1 too many in front."),
     (lambda t: t[..., None], "there is a dimension of size 1 too many at the end."),
+    (
+        lambda t: t[..., None, None],
+        "there are two dimensions of size 1 too many at the end (`keepdim=True`).",
+    ),
     (
         lambda t: t[:, None],
         "there is a dimension of size 1 too many: the reduced one was kept (`keepdim=True`).",
@@ -545,15 +561,16 @@ def quantities(cases: list[Case]) -> dict[str, list[float]]:
                 size, n = float(value.numel()), float(len(value))
                 found.setdefault(f"the first size of `{name}`", []).append(n)
                 found.setdefault(f"the number of values in `{name}`", []).append(size)
-                found.setdefault(f"the number of values in a sample of `{name}`", []).append(
-                    size / n
-                )
+                found.setdefault(f"the number of values in `{name}[0]`", []).append(size / n)
     return found
 
 
 def describe(exercise: Exercise, seen: list[Seen], right: list[Seen], wrong: list[int]) -> str:
     """Say what can be seen without knowing the cause."""
-    case, got, want = exercise.cases[wrong[0]], seen[wrong[0]], right[wrong[0]]
+    # What is so in one case only may be chance: a case is shown that the others do not gainsay.
+    alike = [i for i in wrong if status_of(seen[i], right[i]) == "wrong value"]
+    first = next((i for i in alike if varied(seen[i])), wrong[0])
+    case, got, want = exercise.cases[first], seen[first], right[first]
     off = [k for k in want.parts if not near(got.parts[k], want.parts[k], case.tolerance(k))]
     fine = [exercise.cases[i].label for i in range(len(seen)) if i not in wrong]
     where = f"wrong for {case.label}"
@@ -563,15 +580,37 @@ def describe(exercise: Exercise, seen: list[Seen], right: list[Seen], wrong: lis
     if shown and len(off) < len(shown):
         where += f" (there, {' and '.join(k for k in shown if k not in off)} is right)"
     part = off[0]
-    sentence = look_at(part_name(part), got.parts[part], want.parts[part], case.tolerance(part))
+    pairs = [(seen[i].parts[part], right[i].parts[part]) for i in alike]
+    sentence = look_at(
+        part_name(part), got.parts[part], want.parts[part], case.tolerance(part),
+        unsigned=all((s.parts[part] >= 0).all() for s in seen if part in s.parts),
+        one_row=all(a.ndim == 0 or len(b) == 1 or len(agreeing(a, b, case.tolerance(part))) == 1
+                    for a, b in pairs),
+    )  # fmt: skip
     return f"{where}. {f'In `{part}`: ' if part else ''}{sentence}"
+
+
+def varied(seen: Seen) -> bool:
+    """Whether a result has several values that are not all the same."""
+    return "" in seen.parts and seen.parts[""].numel() > 1 and not constant(seen)
+
+
+def agreeing(a: Tensor, b: Tensor, tol: float) -> list[int]:
+    """Numbers of the rows in which a is b."""
+    off = (a - b).abs() > tol * b.abs().max()
+    return [i for i in range(len(b)) if not off[i].any()]
 
 
 FEW = 8  # numbers, of which it makes no sense to say how alike they are
 
 
-def look_at(name: str, a: Tensor, b: Tensor, tol: float) -> str:
-    """First thing that strikes the eye about values a that should be b."""
+def look_at(
+    name: str, a: Tensor, b: Tensor, tol: float, unsigned: bool = True, one_row: bool = True
+) -> str:
+    """First thing that strikes the eye about values a that should be b.
+
+    ``unsigned``: no case has a negative value; ``one_row``: one row is right wherever some are off.
+    """
     if a.isnan().any():
         return f"There are NaNs in {name}: 0/0, the square root of a negative number, or ∞ − ∞."
     if a.isinf().any():
@@ -579,28 +618,25 @@ def look_at(name: str, a: Tensor, b: Tensor, tol: float) -> str:
     if b.numel() > 1 and (a == 0).all():
         return capital(f"{name} is zero everywhere: nothing arrived at it.")
     if a.numel() > 1 and (a == a.flatten()[0]).all():
-        return capital(f"{name} has the same value everywhere, whatever the input.")
+        return capital(f"{name} has the same value everywhere.")
     if a.ndim == 0:
         size = "too small" if a.abs() < b.abs() else "too large"
         sign = " and has the wrong sign" if a * b < 0 else ""
         return capital(f"{name} is {size}{sign}.")
     off = (a - b).abs() > tol * b.abs().max()
-    samples = [i for i in range(len(b)) if off[i].any()]
-    if len(b) > 1 and len(samples) < len(b):
-        good = ", ".join(str(i) for i in range(len(b)) if i not in samples)
-        bad = ", ".join(map(str, samples))
-        return (
-            f"Along the first dimension, {good} is right and {bad} is not: does every "
-            "sample get its own treatment?"
-        )
+    if 0 < len(fine := agreeing(a, b, tol)) < len(b):
+        good = ", ".join(map(str, fine))
+        bad = ", ".join(str(i) for i in range(len(b)) if i not in fine)
+        ask = ": does every sample get its own treatment?" if one_row else "."
+        return f"Along the first dimension, {good} is right and {bad} is not{ask}"
     if near(a.abs(), b.abs(), tol):
         return f"The sizes are right, but {share(a * b < 0)} of the signs are not."
-    if near(a.clamp(min=0), b.clamp(min=0), tol):
+    if (b > 0).sum() > 2 and near(a.clamp(min=0), b.clamp(min=0), tol):
         return "The positive values are right; look at what happens to the negative ones."
-    if (a >= 0).all() and (b < 0).any():
+    if unsigned and (a >= 0).all() and (b < 0).any():
         return (
-            "Your result never has a negative value, the right one does. Where was an absolute "
-            "value, a square or a relu taken? The signs should be kept to the end."
+            "Your result never has a negative value, the right one does. Was an absolute value, a "
+            "square, a relu or a maximum taken somewhere?"
         )
     if b.numel() < FEW:
         right = int((~off).sum())

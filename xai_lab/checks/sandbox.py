@@ -169,14 +169,15 @@ LEFT_BEHIND = {
     "grad": "a gradient was left in `{name}.grad`: `torch.autograd.grad(S, x)` returns the "
     "gradient and leaves nothing behind",
     "weights' gradients": "gradients were left in the weights' `.grad`: `.backward()` computes "
-    "them for every weight of the network; `torch.autograd.grad(S, x)` computes only what you ask",
+    "them for every weight of the network; `torch.autograd.grad` computes only what you ask for",
     "wiped": "`zero_grad()` wiped the weights' gradients, which were not yours: whoever is "
-    "training this network has lost them; use `torch.autograd.grad(S, x)`, which leaves nothing "
-    "to wipe",
+    "training this network has lost them; use `torch.autograd.grad`, which leaves nothing to wipe",
     "weights": "the model's weights or batch-norm statistics were changed",
     "trainable": "`requires_grad` of the model's weights was changed and not restored",
     "training": "the model was left in another mode (`.train()` or `.eval()`) than it came in",
     "hooks": "a hook was left on the model: remove it with `handle.remove()` in a `finally`",
+    "unhooked": "a hook that was there before you came is gone: take away only your own, with "
+    "`handle.remove()`",
     "random": "the global random state was changed (`torch.manual_seed`, or draws from the "
     "global stream), so whoever draws next gets other numbers; make a generator of your own, "
     "`rng = torch.Generator().manual_seed(seed)`, and draw with "
@@ -224,17 +225,23 @@ def frozen(value: Tensor) -> tuple:
 def changed(before: dict[tuple[str, str], object], after: dict) -> tuple[str, ...]:
     """Sentences for everything that is no longer as it was."""
     return tuple(
-        LEFT_BEHIND["wiped" if wiped(kind, before[kind, name], after[kind, name]) else kind].format(
-            name=name
-        )
+        LEFT_BEHIND[narrower(kind, before[kind, name], after[kind, name])].format(name=name)
         for kind, name in before
         if before[kind, name] != after[kind, name]
     )
 
 
-def wiped(kind: str, before: Any, after: Any) -> bool:
-    """Whether what changed are gradients that were there, and are None or zero now."""
-    return kind == "weights' gradients" and any(
+def narrower(kind: str, before: Any, after: Any) -> str:
+    """Kind of change, told apart by what was there before: something came, or something went."""
+    if kind == "weights' gradients" and any(
         one and any(one[1]) and not (two and any(two[1]))
         for one, two in zip(before, after, strict=True)
-    )
+    ):
+        return "wiped"
+    if kind == "hooks" and any(
+        set(one) - set(two)
+        for b, a in zip(before, after, strict=True)
+        for one, two in zip(b, a, strict=True)
+    ):
+        return "unhooked"
+    return kind
