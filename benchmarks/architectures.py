@@ -44,7 +44,7 @@ CLASSES = {f"class {k}": k for k in range(5)}
 #: Beside the smallest vision transformers, some with more than one token that is no patch.
 OTHER_TOKENS = (
     "deit_tiny_distilled_patch16_224",
-    "vit_medium_patch16_reg4_256",
+    "vit_small_patch14_reg4_dinov2",
     "vit_pwee_patch16_reg1_gap_256",
 )
 CONTESTANTS = ("ours", "torch-cam", "pytorch-grad-cam")
