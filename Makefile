@@ -11,7 +11,7 @@ PORT  ?= 8000
 # One kernel of arithmetic a process: two test processes share two cores instead of fighting for them.
 TESTS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
-.PHONY: help book test lab exercises solutions weights bench serve lint lock clean
+.PHONY: help book test lab exercises solutions weights bench architectures serve lint lock clean
 
 help:  ## this list
 	@echo "XAI Lab. Each target sets up .venv first (the first time this takes minutes)."
@@ -54,6 +54,9 @@ weights: $(READY)  ## train the course's own models from scratch (some: make wei
 
 bench: $(READY)  ## time each method beside its peers and its floor
 	@$(BIN)/python -m benchmarks
+
+architectures: $(READY)  ## find the layer of every architecture (an hour; goes on where it stopped)
+	@$(BIN)/python -m benchmarks.architectures
 
 serve: $(READY)  ## show the built site on this machine
 	@test -f $(SITE)/index.html || { echo "There is no site yet. Run: make book"; exit 1; }
