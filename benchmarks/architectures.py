@@ -441,18 +441,19 @@ def main() -> None:
     if options.names:
         return
     packages = ("xai-lab", "torch", "torchvision", "timm", "torchcam", "grad-cam")
-    if RESULTS.exists() and not options.afresh:
-        results = json.loads(RESULTS.read_text())
-    else:
-        # Written first with nothing known: to choose the smallest of each family takes minutes.
-        rows = {f"{library}/{name}": {} for library, name in architectures()}
-        results = {"versions": {p: version(p) for p in packages}, "rows": rows}
+    versions = {name: version(name) for name in packages}
+    known = RESULTS.exists() and not options.afresh
+    results: dict[str, Any] = json.loads(RESULTS.read_text("utf-8")) if known else {}
+    if results.get("versions") != versions:
+        # To choose the smallest of each family takes minutes; then they are known by name.
+        rows: dict[str, Any] = {f"{library}/{name}": {} for library, name in architectures()}
+        results = {"versions": versions, "rows": rows}
     for number, (key, row) in enumerate(results["rows"].items(), 1):
         missing = tuple(c for c in CONTESTANTS if c not in row and "skipped" not in row)
         if missing:
             row.update(ask(*key.split("/"), missing))
             say(f"{number}/{len(results['rows'])} {key} {row.get('skipped') or row['ours']}")
-            RESULTS.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")
+            RESULTS.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n", "utf-8")
     PAGE.write_text(page(results), encoding="utf-8")
     say(f"the table is in {PAGE}")
 
