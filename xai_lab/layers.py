@@ -306,7 +306,7 @@ def spatial_layers(
     return {name: (*g.shape[1:],) for name, g in maps.items() if g.count_nonzero()}
 
 
-#: Layers that hand a map on, pool it, or hold something else that looks like one.
+# Layers that hand a map on, pool it, or hold something else that looks like one.
 PASSING_ON = (
     nn.Identity,
     nn.Linear,

@@ -363,7 +363,7 @@ def object_layer(
     return colour, cover, dark, shadow
 
 
-#: Of each colour of `COLOURS`.
+# Of each colour of `COLOURS`.
 PAINT = [
     (0.88, 0.16, 0.18),
     (0.98, 0.52, 0.10),
@@ -410,7 +410,7 @@ def lookup(field: Tensor, shape: Tensor, u: Tensor, v: Tensor) -> tuple[Tensor, 
     return read.unflatten(1, u.shape[:2]).unbind()
 
 
-#: The outlines' field covers [−2.4, 2.4]² in steps of 0.021.
+# The outlines' field covers [−2.4, 2.4]² in steps of 0.021.
 EXTENT, CELLS = 2.4, 224
 
 

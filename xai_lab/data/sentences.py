@@ -83,7 +83,7 @@ TOPICS = [
     ),
 ]
 
-#: A sentence, slot by slot: {day} may be empty, {op} is the opinion, {a_op} has its article before.
+# A sentence, slot by slot: {day} may be empty, {op} is the opinion, {a_op} has its article before.
 FRAMES = [
     "the {part} was {op} {day} .",
     "{day} the {part} was {op} .",
