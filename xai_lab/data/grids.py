@@ -58,7 +58,7 @@ def scene_grids(
         Another seed, other grids.
     size : int
         Pixels a side of each cell.
-    **dials
+    dials : float
         As `scenes` takes them, such as ``background_bias=0.9``.
 
     Returns
