@@ -51,7 +51,8 @@ def grad_cam(
     r"""Grad-CAM: channels weighted by their mean gradient, what speaks against cut off.
 
     .. math::
-        w_k = \frac{1}{hw} \sum_{xy} \frac{\partial S}{\partial A_{kxy}}, \qquad
+        w_k = \frac{1}{hw} \sum_{xy} \frac{\partial S}{\partial A_{kxy}}
+
         M_{xy} = \operatorname{relu} \Big( \sum_k w_k A_{kxy} \Big)
 
     Parameters
@@ -120,8 +121,10 @@ def grad_cam_plus_plus(
     r"""Grad-CAM++: each cell's positive gradient counts, the more so the rarer the channel fires.
 
     .. math::
-        w_k = \sum_{xy} \alpha_{kxy} \operatorname{relu}(g_{kxy}), \quad
-        \alpha_{kxy} = \frac{g_{kxy}^2}{2 g_{kxy}^2 + g_{kxy}^3 \sum_{ab} A_{kab}}, \quad
+        \alpha_{kxy} = \frac{g_{kxy}^2}{2 g_{kxy}^2 + g_{kxy}^3 \sum_{ab} A_{kab}}
+
+        w_k = \sum_{xy} \alpha_{kxy} \operatorname{relu}(g_{kxy})
+
         M_{xy} = \operatorname{relu} \Big( \sum_k w_k A_{kxy} \Big)
 
     The paper explains exp(S), whose three derivatives along a piecewise linear network are
@@ -269,7 +272,8 @@ def cam(
     r"""CAM: the class score, cell by cell, for a network that ends in mean and linear layer.
 
     .. math::
-        M_{c,xy} = \sum_k w_k^c A_{kxy}, \qquad
+        M_{c,xy} = \sum_k w_k^c A_{kxy}
+
         \frac{1}{hw} \sum_{xy} M_{c,xy} + b_c = S_c
 
     Nothing is estimated here. The last linear layer and the mean over places are both sums, and
@@ -339,8 +343,10 @@ def score_cam(
     r"""Score-CAM: each channel is tried as a mask, and weighted by the score that is left.
 
     .. math::
-        H_k = \frac{U(A_k) - \min U(A_k)}{\max U(A_k) - \min U(A_k)}, \qquad
-        w = \operatorname{softmax}_k \, S(x \odot H_k), \qquad
+        H_k = \frac{U(A_k) - \min U(A_k)}{\max U(A_k) - \min U(A_k)}
+
+        w = \operatorname{softmax}_k \, S(x \odot H_k)
+
         M_{xy} = \operatorname{relu} \Big( \sum_k w_k A_{kxy} \Big)
 
     U enlarges to the inputs' size, before the scaling. The paper subtracts the score of a blank
