@@ -22,7 +22,8 @@ FLAGS = (
 FACTS = """() => {
   const article = document.querySelector("article") || document.body;
   const prose = article.cloneNode(true);
-  prose.querySelectorAll("code, pre, dt.sig, script, style, .math, mjx-container").forEach(e => e.remove());
+  prose.querySelectorAll("code, pre, dt.sig, script, style, .math, mjx-container")
+    .forEach(e => e.remove());
   return {
     title: document.title,
     prose: prose.textContent,

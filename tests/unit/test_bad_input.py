@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 import xai_lab
-from xai_lab import core, layers, predict, saliency, smooth_grad, smooth_grad_statistics
+from xai_lab import layers, predict, saliency, smooth_grad, smooth_grad_statistics
 
 
 class Small(nn.Module):
