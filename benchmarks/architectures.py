@@ -371,6 +371,11 @@ def page(results: dict[str, Any]) -> str:
         "ours it is also asked that nothing is left behind: training flags, hooks, "
         "`requires_grad`, gradients and buffers are as they were.",
         "",
+        "The test of place was first asked of all maps. Twelve convolutional networks failed it: "
+        "untrained, they mix the whole picture, and nobody folds their maps. It is now asked of "
+        "folded maps only. So a pass says that a layer is found and read rightly, and not that an "
+        "untrained map means anything.",
+        "",
         "| | torchvision | timm | both |",
         "|---|---|---|---|",
     ]
