@@ -1,4 +1,4 @@
-"""Draws maps; knows no method.
+"""Photos, maps and curves.
 
 `maps` sets a photo and its maps side by side or one over the other, `pictures` shows pictures,
 `predictions` what the network said, `curves` and `pairs` draw numbers, `slider` turns a row of
