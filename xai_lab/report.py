@@ -18,6 +18,7 @@ from pathlib import Path
 from string import Template
 
 import matplotlib
+import matplotlib.pyplot as plt
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -153,7 +154,7 @@ def picture(explained: Sequence[Explained], net: Loaded, settings: Mapping) -> b
     rows = -(-count // columns)
     heights = [2.5, *[rows * (6.6 / columns + 0.5) + 0.4 for _ in groups], 0.3]
     with plot.style():
-        figure = plot.plt.figure(figsize=(7.2, sum(heights)))
+        figure = plt.figure(figsize=(7.2, sum(heights)))
         parts = list(np.atleast_1d(figure.subfigures(len(heights), 1, height_ratios=heights)))  # type: ignore[arg-type]
         draw_prediction(parts[0], one, net)
         for part, (target, maps) in zip(parts[1:-1], groups, strict=True):
