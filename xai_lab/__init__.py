@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # what stands here is loaded when it is first used, see below
+    from xai_lab.attention import attention_maps, cls_map, flow, relevance, rollout
     from xai_lab.cam import (
         activations,
         grad_cam,
@@ -31,7 +32,10 @@ if TYPE_CHECKING:  # what stands here is loaded when it is first used, see below
 __version__ = "0.1.0"
 __all__ = [
     "activations",
+    "attention_maps",
+    "cls_map",
     "device",
+    "flow",
     "grad_cam",
     "grad_cam_plus_plus",
     "gradient_x_input",
@@ -41,6 +45,8 @@ __all__ = [
     "load",
     "photo",
     "predict",
+    "relevance",
+    "rollout",
     "saliency",
     "score_cam",
     "smooth_grad",
@@ -52,11 +58,13 @@ __all__ = [
 HOME = {
     **dict.fromkeys(__all__, "gradients"),
     **dict.fromkeys((name for name in __all__ if "cam" in name), "cam"),
+    **dict.fromkeys(("attention_maps", "cls_map", "flow", "relevance", "rollout"), "attention"),
     **{"activations": "cam", "device": "core", "load": "models", "photo": "data"},
     **{"predict": "core"},
 }
 # The function `cam` is in the module of its name: `from xai_lab.cam import cam`.
 LAZY = (
+    "attention",
     "cam",
     "checks",
     "cli",
