@@ -4,6 +4,8 @@
 All are called by one name: `xai_lab.plot.maps`, `xai_lab.plot.sentences`.
 """
 
+from xai_lab.plot.bertviz_view import View, head_view, model_view
+from xai_lab.plot.heads import all_heads, by_layer, cls_maps, from_token, head, heads
 from xai_lab.plot.images import (
     HIGHLIGHT,
     QUIET,
@@ -32,13 +34,22 @@ __all__ = [
     "SIGNED",
     "UNSIGNED",
     "Slider",
+    "View",
+    "all_heads",
+    "by_layer",
     "closed",
+    "cls_maps",
     "curves",
     "draw_map",
     "flat",
+    "from_token",
     "gallery",
+    "head",
+    "head_view",
+    "heads",
     "limit",
     "maps",
+    "model_view",
     "pairs",
     "pictures",
     "png",
