@@ -28,6 +28,7 @@ if TYPE_CHECKING:  # what stands here is loaded when it is first used, see below
         smooth_grad_statistics,
     )
     from xai_lab.models import load
+    from xai_lab.patterns import head_patterns
 
 __version__ = "0.1.0"
 __all__ = [
@@ -40,6 +41,7 @@ __all__ = [
     "grad_cam_plus_plus",
     "gradient_x_input",
     "guided_backprop",
+    "head_patterns",
     "hires_cam",
     "layer_cam",
     "load",
@@ -60,7 +62,7 @@ HOME = {
     **dict.fromkeys((name for name in __all__ if "cam" in name), "cam"),
     **dict.fromkeys(("attention_maps", "cls_map", "flow", "relevance", "rollout"), "attention"),
     **{"activations": "cam", "device": "core", "load": "models", "photo": "data"},
-    **{"predict": "core"},
+    **{"predict": "core", "head_patterns": "patterns"},
 }
 # The function `cam` is in the module of its name: `from xai_lab.cam import cam`.
 LAZY = (
@@ -74,6 +76,7 @@ LAZY = (
     "gradients",
     "layers",
     "models",
+    "patterns",
     "plot",
 )
 
