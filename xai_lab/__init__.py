@@ -20,6 +20,7 @@ if TYPE_CHECKING:  # what stands here is loaded when it is first used, see below
     )
     from xai_lab.core import device, predict
     from xai_lab.data import photo
+    from xai_lab.generation import logit_lens, prompt_attribution
     from xai_lab.gradients import (
         gradient_x_input,
         guided_backprop,
@@ -27,14 +28,17 @@ if TYPE_CHECKING:  # what stands here is loaded when it is first used, see below
         smooth_grad,
         smooth_grad_statistics,
     )
+    from xai_lab.integrated import completeness_gap, integrated_gradients, path_integral
     from xai_lab.models import load
     from xai_lab.patterns import head_patterns
+    from xai_lab.words import text_attributions
 
 __version__ = "0.1.0"
 __all__ = [
     "activations",
     "attention_maps",
     "cls_map",
+    "completeness_gap",
     "device",
     "flow",
     "grad_cam",
@@ -43,8 +47,10 @@ __all__ = [
     "guided_backprop",
     "head_patterns",
     "hires_cam",
+    "integrated_gradients",
     "layer_cam",
     "load",
+    "path_integral",
     "photo",
     "predict",
     "relevance",
@@ -53,6 +59,7 @@ __all__ = [
     "score_cam",
     "smooth_grad",
     "smooth_grad_statistics",
+    "text_attributions",
 ]
 
 # Where each public name lives. Nothing is imported before it is used, so that `xai-lab --help`
@@ -60,24 +67,30 @@ __all__ = [
 HOME = {
     **dict.fromkeys(__all__, "gradients"),
     **dict.fromkeys((name for name in __all__ if "cam" in name), "cam"),
+    **dict.fromkeys(("logit_lens", "prompt_attribution"), "generation"),
     **dict.fromkeys(("attention_maps", "cls_map", "flow", "relevance", "rollout"), "attention"),
     **{"activations": "cam", "device": "core", "load": "models", "photo": "data"},
-    **{"predict": "core", "head_patterns": "patterns"},
+    **dict.fromkeys(("completeness_gap", "integrated_gradients", "path_integral"), "integrated"),
+    **{"predict": "core", "text_attributions": "words", "head_patterns": "patterns"},
 }
 # The function `cam` is in the module of its name: `from xai_lab.cam import cam`.
 LAZY = (
     "attention",
+    "baselines",
     "cam",
     "checks",
     "cli",
     "core",
     "data",
     "faithfulness",
+    "generation",
     "gradients",
+    "integrated",
     "layers",
     "models",
     "patterns",
     "plot",
+    "words",
 )
 
 
