@@ -53,16 +53,24 @@ def gradient(model: Model, inputs: Tensor, target: Target = None) -> Tensor:
     Tensor
         g, in the inputs' shape, detached.
     """
+    return score_and_gradient(model, inputs, target)[1]
+
+
+def score_and_gradient(
+    model: Model, inputs: Tensor, target: Target = None
+) -> tuple[Tensor, Tensor]:
+    """Scores S ``(N,)`` and their `gradient`, from the same pass."""
     x = inputs.detach().requires_grad_()
     # The model gets a copy: one that works in place may not write into a leaf.
-    score = class_scores(run(model, x.clone()), target).sum()
-    g = torch.autograd.grad(score, x, allow_unused=True)[0] if score.requires_grad else None
+    scores = class_scores(run(model, x.clone()), target)
+    total = scores.sum()
+    g = torch.autograd.grad(total, x, allow_unused=True)[0] if total.requires_grad else None
     if g is None:
         raise ValueError(
             "the score does not depend on the inputs: something in the model cuts the graph "
             "(detach, no_grad, argmax, a round trip through NumPy)"
         )
-    return g
+    return scores.detach(), g
 
 
 def saliency(

@@ -110,6 +110,11 @@ class Loaded:
         """Where the weights are."""
         return next(self.model.parameters()).device
 
+    @property
+    def normalisation(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Mean and std, as `xai_lab.integrated_gradients` wants them for a baseline by name."""
+        return self.mean, self.std
+
     def preprocess(self, photo: str | PathLike[str] | Image.Image) -> Tensor:
         """Photo (a name, a path or an image, see `xai_lab.photo`) as the network's input.
 
@@ -201,27 +206,7 @@ class LoadedText:
             the model's device. A text longer than the model's limit is cut there, and a warning
             says so.
         """
-        texts = [texts] if isinstance(texts, str) else list(texts)
-        if not texts or not all(isinstance(text, str) and text.strip() for text in texts):
-            raise ValueError("there is an empty text, or none; give at least one word in each")
-        limit = min(self.tokenizer.model_max_length, self.model.config.max_position_embeddings)
-        # Asked for whole first, so that a cut can be said.
-        whole = self.tokenizer(texts, add_special_tokens=True)["input_ids"]
-        for number, ids in enumerate(whole):
-            if len(ids) > limit:
-                warnings.warn(
-                    f"text {number} has {len(ids)} tokens, the model takes {limit}: the rest was "
-                    "cut off; explain it in parts",
-                    stacklevel=2,
-                )
-        tokens = self.tokenizer(
-            texts,
-            padding=len(texts) > 1,
-            truncation=True,
-            max_length=limit,
-            return_tensors="pt",
-        )
-        return tokens.to(self.device)
+        return encode(self.model, self.tokenizer, texts)
 
     def predict(self, texts: str | Sequence[str], top: int = 5) -> list[list[Guess]]:
         """Best guesses for each text, the best first: its class, or its next token.
@@ -248,6 +233,47 @@ class LoadedText:
             last = tokens["attention_mask"].sum(dim=1).cpu() - 1
             scores = scores[torch.arange(len(scores)), last]
         return guesses(scores, self.labels, top)
+
+
+def encode(model: Any, tokenizer: Any, texts: str | Sequence[str]) -> Any:
+    """Texts as a Hugging Face model's input, see `LoadedText.preprocess`.
+
+    Parameters
+    ----------
+    model, tokenizer
+        That belong together.
+    texts : str or sequence of str
+        One text, or several, which are padded to the longest.
+
+    Returns
+    -------
+    transformers.BatchEncoding
+        Tensors ``(N, tokens)`` on the model's device.
+    """
+    texts = [texts] if isinstance(texts, str) else list(texts)
+    if not texts or not all(isinstance(text, str) and text.strip() for text in texts):
+        raise ValueError("there is an empty text, or none; give at least one word in each")
+    longest = token_limit(model, tokenizer)
+    # Asked for whole first, so that a cut can be said.
+    whole = tokenizer(texts, add_special_tokens=True, verbose=False)["input_ids"]
+    for number, ids in enumerate(whole):
+        if len(ids) > longest:
+            kept = tokenizer.decode(ids[:longest], skip_special_tokens=True).split()
+            warnings.warn(
+                f"text {number} has {len(ids)} tokens, the model takes {longest}: the rest was cut "
+                f"off after {' '.join(kept[-3:])!r}; explain it in parts",
+                stacklevel=3,
+            )
+    tokens = tokenizer(
+        texts, padding=len(texts) > 1, truncation=True, max_length=longest, return_tensors="pt"
+    )
+    return tokens.to(next(model.parameters()).device)
+
+
+def token_limit(model: Any, tokenizer: Any) -> int:
+    """Most tokens that a model takes."""
+    places = getattr(model.config, "max_position_embeddings", None)
+    return min(tokenizer.model_max_length, places or tokenizer.model_max_length)
 
 
 def guesses(scores: Tensor, labels: Sequence[str], top: int) -> list[list[Guess]]:
