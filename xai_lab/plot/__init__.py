@@ -27,15 +27,18 @@ from xai_lab.plot.images import (
     slider,
     style,
 )
+from xai_lab.plot.words import Sentences, bars, sentences
 
 __all__ = [
     "HIGHLIGHT",
     "QUIET",
     "SIGNED",
     "UNSIGNED",
+    "Sentences",
     "Slider",
     "View",
     "all_heads",
+    "bars",
     "by_layer",
     "closed",
     "cls_maps",
@@ -55,6 +58,7 @@ __all__ = [
     "png",
     "predictions",
     "ramps",
+    "sentences",
     "slider",
     "style",
 ]

@@ -161,6 +161,7 @@ def gallery(
     titles: Sequence[str] | None = None,
     *,
     signed: bool = False,
+    overlay: bool = True,
 ) -> Figure:
     """Several pictures in a row, and below each the maps that belong to it, over the picture.
 
@@ -174,6 +175,8 @@ def gallery(
         Over the pictures, n of them.
     signed : bool
         As in `maps`.
+    overlay : bool
+        False draws the maps alone.
 
     Returns
     -------
@@ -194,7 +197,7 @@ def gallery(
             line[0].set_ylabel(name)
             for ax, photo, attribution in zip(line, photos, maps_of_row, strict=True):
                 values = flat(attribution, signed)
-                draw_map(ax, values, limit(values), signed, photo)
+                draw_map(ax, values, limit(values), signed, photo if overlay else None)
     return closed(figure)
 
 
