@@ -101,6 +101,10 @@ def run(arguments: list[str]) -> int:
             from xai_lab.doctor import doctor
 
             return doctor()
+        if options.command == "attention":
+            from xai_lab.attend import attend
+
+            return attend(options, shlex.join(["xai-lab", *arguments]))
         return explain(options, shlex.join(["xai-lab", *arguments]))
     except MisuseError as error:
         complain(f"{error}; `xai-lab {options.command} --help` shows examples")
@@ -142,11 +146,12 @@ def build_parser() -> argparse.ArgumentParser:
     """Parser of the whole command."""
     parser = argparse.ArgumentParser(
         prog="xai-lab",
-        description="Explain what a neural network sees in a photo.",
+        description="Explain what a neural network sees in a photo, or reads in a text.",
         epilog="""\
 examples:
   xai-lab explain astronaut                 a photo of the course, to try it out
   xai-lab explain holiday.jpg --out holiday.html
+  xai-lab attention "The cat sat on the mat"
   xai-lab doctor                            is everything installed, and does it fit?
 
 `xai-lab explain --help` and `xai-lab doctor --help` say more.
@@ -159,6 +164,7 @@ examples:
     parser.add_argument("--version", action="version", version=f"xai-lab {xai_lab.__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     add_explain(commands)
+    add_attention(commands)
     commands.add_parser(
         "doctor",
         help="check the installation, and say what to type where something is wrong",
@@ -288,6 +294,55 @@ still free. A file that you name yourself is replaced; a photo that is being exp
         metavar="N",
         help="of frames, take one in N and show it N times as long (default: 1)",
     )
+    parser.add_argument(
+        "--device",
+        help="cpu, cuda, cuda:1, mps (default: XAI_LAB_DEVICE, else a GPU where there is one)",
+    )
+
+
+def add_attention(commands: argparse._SubParsersAction) -> None:
+    """Add the parser of `xai-lab attention`."""
+    parser = commands.add_parser(
+        "attention",
+        help="write a page on who looks at whom in a text, or where a vision transformer looks",
+        description="Show what each head of a transformer attends to: between the words of a text, "
+        "or over the patches of a photo.",
+        epilog="""\
+examples:
+  xai-lab attention "The cat sat on the mat because it was tired"
+  xai-lab attention "The cat sat on the mat" --layer 5 --head 11 --out cat.html
+  xai-lab attention "Mary took the red lamp . Mary took the red" --model tiny-lm
+  xai-lab attention scene:7                 a drawn scene, as scenes-vit was trained on
+  xai-lab attention photo.jpg --model vit-base          fetched the first time
+  xai-lab attention astronaut --model timm/deit_tiny_patch16_224
+
+What is a file, a photo of the course or a scene is looked at, everything else is read. Without
+--out the page is written to this folder under a name that is still free.
+
+"""
+        + EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "what",
+        metavar="TEXT|PHOTO",
+        help="a text in quotes; or an image file, a photo of the course (astronaut, cat, coffee, "
+        "rocket, china, flower), or a scene (scene, scene:7)",
+    )
+    parser.add_argument(
+        "--model",
+        help="minilm, tiny-lm, bert-base, gpt2 and others read; scenes-vit, vit-base and vision "
+        "transformers of torchvision (vit_b_16) and timm (timm/NAME) look (default: minilm for a "
+        "text, scenes-vit for a picture)",
+    )
+    parser.add_argument(
+        "--layer", type=whole(0), metavar="N", help="layer to show first, counted from 0"
+    )
+    parser.add_argument(
+        "--head", type=whole(0), metavar="N", help="head of that layer to show alone, and large"
+    )
+    parser.add_argument("--out", metavar="FILE", help="FILE.html, or a folder")
     parser.add_argument(
         "--device",
         help="cpu, cuda, cuda:1, mps (default: XAI_LAB_DEVICE, else a GPU where there is one)",
