@@ -207,7 +207,7 @@ def beyond_chance(A: Tensor, where: Tensor, may: Tensor) -> Tensor:
     real = may.any(dim=-1)
     wanted = (where & real[:, :, None] & real[:, None, :]).any()
     where = where & may
-    chance = where.sum(dim=-1) / may.sum(dim=-1).clamp_min(1)
+    chance = where.sum(dim=-1).to(A) / may.sum(dim=-1).clamp_min(1)
     tells = (chance > 0) & (chance < 1)
     share = torch.einsum("lnhij,nij->lnhi", A, where.to(A))
     # What a row gives elsewhere than to ``may`` (to itself, for dilated) has no chance to be right.
