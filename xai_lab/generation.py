@@ -74,20 +74,20 @@ def logit_lens(
     """
     module: Any = bare_transformer(model)
     batch, like = prepared(module, inputs)
-    head = output_head(module)
+    blocks, head = blocks_and_head(module)
     where = slice(None) if positions is None else places(positions, like.shape[1])
 
     def read(i: Tensor) -> Tensor:
         part = {name: value[i.to(value.device)] for name, value in batch.items()}
-        outputs, norm = with_last_norm(module, part)
-        hidden = [h[:, where] for h in outputs.hidden_states]
+        hidden, norm, outputs = hidden_states(module, part, blocks, head)
+        *earlier, last = [h[:, where] for h in hidden]
+        # What the head was given is normalised already.
+        lens = torch.stack([*(head(norm(h)) for h in earlier), head(last)])
         said = outputs.logits[:, where]
-        # Hugging Face's last hidden state is normalised already.
-        lens = torch.stack([*(head(norm(h)) for h in hidden[:-1]), head(hidden[-1])])
         if not torch.allclose(lens[-1], said, rtol=1e-3, atol=1e-3 * float(said.abs().max())):
             raise ValueError(
-                f"the scores of this {type(module).__name__} are not its head at the last hidden "
-                "state (they are capped or scaled), so the lens would show what it does not say"
+                f"the scores of this {type(module).__name__} are not what its head gives (they are "
+                "capped or scaled), so the lens would show what it does not say"
             )
         return lens.transpose(0, 1).float()
 
@@ -298,34 +298,60 @@ def continued(
     return with_positions(module, text), target.long()
 
 
-def output_head(module: Any) -> nn.Module:
-    """Layer that turns hidden states into scores of the vocabulary."""
+def blocks_and_head(module: Any) -> tuple[nn.ModuleList, nn.Module]:
+    """Blocks of a language model, and the layer that turns hidden states into scores."""
     find = getattr(module, "get_output_embeddings", None)
     head = find() if find is not None else None
-    if head is None:
+    config = getattr(module, "config", None)
+    count = getattr(config, "num_hidden_layers", None)
+    lists = (part for part in module.modules() if isinstance(part, nn.ModuleList))
+    blocks = next((part for part in lists if len(part) == count), None)
+    if head is None or blocks is None:
         raise ValueError(
-            f"this {type(module).__name__} has no head over a vocabulary, expected a causal "
-            'language model of Hugging Face, such as `load("tiny-lm").model`'
+            f"this {type(module).__name__} has no head over a vocabulary behind a row of blocks, "
+            'expected a causal language model of Hugging Face, such as `load("tiny-lm").model`'
         )
-    return head
+    return blocks, head
 
 
-def with_last_norm(module: Any, batch: dict[str, Tensor]) -> tuple[Any, nn.Module]:
-    """Outputs with all hidden states, and the normalisation that gives the last of them."""
-    last: list[tuple[nn.Module, Tensor]] = []
+def hidden_states(
+    module: Any, batch: dict[str, Tensor], blocks: nn.ModuleList, head: nn.Module
+) -> tuple[list[Tensor], nn.Module, Any]:
+    """What each block is given, and then the head; the last normalisation; the outputs.
+
+    Asking the model for its hidden states would leave hooks of its own on it.
+    """
+    given: list[Tensor] = []
+    norms: list[tuple[nn.Module, Tensor, Tensor]] = []
+    ends: list[Tensor] = []
+
+    def note(_module: nn.Module, args: tuple, kwargs: dict[str, Any]) -> None:
+        given.append(args[0] if args else kwargs["hidden_states"])
+
+    def end(_module: nn.Module, _args: tuple, output: Any) -> None:
+        ends.append(output[0] if isinstance(output, tuple) else output)
+
     with ExitStack() as hooks:
+        hooks.callback(blocks[-1].register_forward_hook(end).remove)
+        for part in [*blocks, head]:
+            hooks.callback(part.register_forward_pre_hook(note, with_kwargs=True).remove)
         for part in module.modules():
             if "norm" in type(part).__name__.lower():
-                hook = part.register_forward_hook(lambda norm, _, y: last.append((norm, y)))
+                hook = part.register_forward_hook(lambda m, x, y: norms.append((m, x[0], y)))
                 hooks.callback(hook.remove)
-        outputs = module(**batch, output_hidden_states=True)
-    final = outputs.hidden_states[-1]
-    if not last or last[-1][1].shape != final.shape or not torch.equal(last[-1][1], final):
-        raise ValueError(
-            f"the last hidden state of this {type(module).__name__} does not come out of a "
-            "normalisation, so the lens does not know how to read the earlier ones"
-        )
-    return outputs, last[-1][0]
+        outputs = module(**batch)
+    for norm, before, after in reversed(norms):
+        if same(before, ends[-1]) and same(after, given[-1]):
+            return given, norm, outputs
+    raise ValueError(
+        f"between the last block of this {type(module).__name__} and its head stands something else "
+        "than one normalisation, so the lens does not know how to read the earlier layers"
+    )
+
+
+def same(a: Tensor, b: Tensor) -> bool:
+    """Whether two tensors hold the same numbers."""
+    return a.shape == b.shape and torch.equal(a, b)
 
 
 def places(positions: int | Sequence[int], length: int) -> list[int]:

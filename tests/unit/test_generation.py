@@ -126,7 +126,7 @@ class Capped(nn.Module):
     [
         (lambda: gpt2().transformer, "no head over a vocabulary"),
         (lambda: nn.Linear(3, 3), "no head over a vocabulary"),
-        (bert, "not its head at the last hidden state|does not come out of a normalisation"),
+        (bert, "something else than one normalisation"),
         (Capped, "capped or scaled"),
     ],
 )
