@@ -232,12 +232,8 @@ def of_text(net: LoadedText, options: argparse.Namespace) -> Attended:
     ]
     layer, head, *_ = leading[0]
     if options.layer is None:
-        model = f" --model {options.model}" if options.model else ""
-        following = (
-            f"Next: xai-lab attention {shlex.quote(options.what)}{model} --layer {layer} "
-            f"--head {head}\n"
-            "      draws that head large. What a head looks at need not be what decides."
-        )
+        following = f"{again(options)} --layer {layer} --head {head}\n      draws that head large."
+        following += " What a head looks at need not be what decides."
     else:
         following = (
             "Next: open the page. Then change the word that is looked at most, and run it again."
@@ -259,12 +255,10 @@ def head_by_head(
     A: Tensor, tokens: Sequence[str], layer: int, head: int | None
 ) -> tuple[Any, str, str]:
     """BertViz's head view; where BertViz is not installed, the matrices of one layer."""
+    on = None if head is None else [head]
+    digits = 3 if A.numel() <= 500_000 else 2  # a page of bert-base would else outgrow 3 MB
     try:
-        return (
-            plot.head_view(A, tokens, layer=layer, heads=None if head is None else [head]),
-            "",
-            "",
-        )
+        return plot.head_view(A, tokens, layer=layer, heads=on, digits=digits), "", ""
     except ModuleNotFoundError as error:
         cli.complain(f"{error}; until then the page has a still picture in its place")
         alt = f"Matrices of the {A.shape[2]} heads of layer {layer}. {strongest(A, tokens, layer)}"
@@ -370,10 +364,8 @@ def of_picture(net: Loaded | LoadedText, options: argparse.Namespace) -> Attende
     ]
     if note:
         cli.complain(note)
-    model = f" --model {options.model}" if options.model else ""
-    draw = f"xai-lab attention {shlex.quote(options.what)}{model} --layer {low[0]} --head {low[1]}"
     following = (
-        f"Next: {draw}\n      draws that head large."
+        f"{again(options)} --layer {low[0]} --head {low[1]}\n      draws that head large."
         if options.layer is None
         else "Next: open the page."
     )
@@ -406,6 +398,14 @@ def opened(what: str) -> tuple[Any, str]:
     one = scenes(1, seed=seed)
     pixels = (one.images[0].permute(1, 2, 0) * 255).round().byte().numpy()
     return Image.fromarray(pixels), f"scene {seed} ({SHAPES[int(one.labels[0])]})"
+
+
+def again(options: argparse.Namespace) -> str:
+    """Begin a next step with the same command; a long text is not repeated."""
+    if len(options.what) > 80:
+        return "Next: the same with"
+    model = f" --model {options.model}" if options.model else ""
+    return f"Next: xai-lab attention {shlex.quote(options.what)}{model}"
 
 
 def numbers(A: Tensor, options: argparse.Namespace, name: str) -> tuple[int | None, int | None]:
@@ -540,7 +540,7 @@ def made(net: Any) -> str:
         with suppress(PackageNotFoundError):
             versions.append(f"{package} {version(package)}")
     return (
-        f"Network {net.name} on {net.device.type}. Weights are rounded to three digits where they "
-        "can be pointed at, to two in the table. "
+        f"Network {net.name} on {net.device.type}. Weights are rounded: to three digits where "
+        "they can be pointed at (two on a large page), to two in the table. "
         f"xai-lab {xai_lab.__version__}, {', '.join(versions)}."
     )

@@ -97,7 +97,9 @@ function look(box, params, render) {
     node.setAttribute("role", "button");
     const send = (type, to) => to.dispatchEvent(new Event(type));
     node.addEventListener("focus", () => send("mouseover", node));
-    node.addEventListener("blur", () => { send("mouseleave", node); send("mouseleave", node.parentNode); });
+    node.addEventListener("blur", () => {
+      for (let it = node; it !== stage; it = it.parentNode) send("mouseleave", it);
+    });
     node.addEventListener("keydown", (event) => {
       const row = params.include_heads && node.tagName === "rect" ? params.include_heads.length : 1;
       const step = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -row, ArrowDown: row }[event.key];
