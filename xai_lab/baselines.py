@@ -96,7 +96,9 @@ def named(
                 "`normalisation=net.normalisation` or (mean, std)"
             )
         normalisation = 0.0, 1.0
-    mean, std = (torch.as_tensor(numbers).to(x).reshape(-1, 1, 1) for numbers in normalisation)
+    mean, std = (
+        torch.as_tensor(numbers, device="cpu").to(x).reshape(-1, 1, 1) for numbers in normalisation
+    )
     if name == "noise":
         check_count("samples", samples)
         generator = torch.Generator("cpu").manual_seed(seed)

@@ -135,22 +135,13 @@ def integrated_gradients(
         batch_size=batch_size,
         progress=progress,
     )
-    if tol is not None:
-        for i in (~found.reached).nonzero()[:, 0].tolist():
-            warnings.warn(
-                f"sample {i}: the gap is {found.gap[i].item():+.3g} of a difference of "
-                f"{found.difference[i].item():.3g} after {found.passes[i]} passes, more than "
-                f"tol={tol:g} allows; raise `most`, or choose a baseline with another score",
-                stacklevel=2,
-            )
-    if found.same:
-        warnings.warn(
-            f"sample {', '.join(map(str, found.same))} equals its baseline, so there is nothing "
-            "to explain and its map is zero; choose another baseline",
-            stacklevel=2,
-        )
-        return found.attribution
-    return check_attribution(found.attribution)
+    tell(found, tol)
+    judged = found.attribution
+    if found.same:  # their zeros have been spoken of
+        judged = judged.clone()
+        judged[found.same] = 1
+    check_attribution(judged)
+    return found.attribution
 
 
 @dataclass(frozen=True)
@@ -241,15 +232,15 @@ def path_integral(
     at_starts = [class_scores(predict(model, b, batch_size=batch_size), target) for b in starts]
     difference = at_x - torch.stack(at_starts).double().mean(dim=0)
     precise = torch.promote_types(inputs.dtype, torch.float32)
-    total = torch.zeros_like(inputs, dtype=precise)
     seen: list[Path] = []
-    reached = torch.ones(len(inputs), dtype=torch.bool, device=inputs.device)
     passes = [0] * len(inputs)
     bar = tqdm(
         total=len(inputs) * len(starts), desc="Integrated Gradients", unit="path",
         disable=not progress,
     )  # fmt: skip
     with untouched(model, inputs), bar:
+        total = torch.zeros_like(inputs, dtype=precise)
+        reached = torch.ones(len(inputs), dtype=torch.bool, device=inputs.device)
         for i, x in enumerate(inputs.detach()):
             own = taken(target, torch.tensor([i], device="cpu"))
             for b in starts:
@@ -277,6 +268,25 @@ def path_integral(
     )
 
 
+def tell(found: PathIntegral, tol: float | None, name: str = "sample {}") -> None:
+    """Warn of gaps that stayed, and of inputs that equal their baseline."""
+    several = len(found.alphas) > len(found.gap)
+    for i in (~found.reached).nonzero()[:, 0].tolist():
+        warnings.warn(
+            f"{name.format(i)}: the gap is not below tol={tol:g}{' on every path' * several} after "
+            f"{found.passes[i]} passes; it is {found.gap[i].item():+.3g} of a difference of "
+            f"{found.difference[i].item():.3g}. Raise `most`, or choose a baseline with another "
+            "score",
+            stacklevel=3,
+        )
+    for i in found.same:
+        warnings.warn(
+            f"{name.format(i)} equals its baseline, so there is nothing to explain and its map is "
+            "zero; choose another baseline",
+            stacklevel=3,
+        )
+
+
 def along(
     model: Model, x: Tensor, b: Tensor, target: Tensor | Callable[[Tensor], Tensor] | None
 ) -> Look:
@@ -284,8 +294,10 @@ def along(
 
     def look(alphas: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         # Between the two, and not b plus a part of the way: the ends are then exact.
-        a = alphas.to(x).reshape(-1, *[1] * x.ndim)
-        points = (1 - a) * b + a * x
+        # In half precision α itself would be rounded.
+        a = alphas.to(x.device, torch.promote_types(x.dtype, torch.float32))
+        a = a.reshape(-1, *[1] * x.ndim)
+        points = ((1 - a) * b + a * x).to(x)
         same = target.expand(len(points)) if isinstance(target, Tensor) else target
         scores, gradients = score_and_gradient(model, points, same)
         slopes = ((x - b) * gradients).double().flatten(1).sum(dim=1)
@@ -316,11 +328,11 @@ def adaptive(
     Between two neighbouring points the trapezoid gives (slope + slope′)/2 · width, and the scores
     say what it ought to be: S′ − S. The intervals with the largest difference are halved, four at a
     time, and every gradient is used again. The sum of the differences is the gap. It can be small
-    by chance, so it has to be small twice.
+    by chance, so it has to be small twice, unless the points run out.
     """
-    alphas, scores, slopes = (torch.empty(0, dtype=torch.float64) for _ in range(3))
+    new, held = torch.linspace(0, 1, 9, dtype=torch.float64, device="cpu"), 0
+    alphas = scores = slopes = new[:0]
     gradients: list[Tensor] = []
-    new, held = torch.linspace(0, 1, 9, dtype=torch.float64), 0
     while True:
         found = list(in_batches(look, new, batch_size, x))
         gradients += [g for _, _, batch in found for g in batch]
@@ -339,7 +351,7 @@ def adaptive(
     mean = torch.zeros_like(x, dtype=torch.promote_types(x.dtype, torch.float32))
     for weight, k in zip(trapezoid(a).tolist(), order.tolist(), strict=True):
         mean += weight * gradients[k]
-    return mean, (a, S, slope), held == 2
+    return mean, (a, S, slope), held > 0
 
 
 def trapezoid(alphas: Tensor) -> Tensor:

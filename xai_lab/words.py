@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from xai_lab.core import Target, class_scores, per_sample, predict, taken
 from xai_lab.data.sentences import words_of_tokens
 from xai_lab.gradients import saliency, smooth_grad
-from xai_lab.integrated import completeness_gap, integrated_gradients
+from xai_lab.integrated import integrated_gradients, path_integral, tell
 from xai_lab.layers import Layer, find_layer
 from xai_lab.models import encode
 
@@ -119,7 +119,7 @@ def text_attributions(
 
     Notes
     -----
-    Cost: that of the method, and up to 3 forward passes. Each text is explained by itself, cut out
+    Cost: that of the method, and one forward pass. Each text is explained by itself, cut out
     of its padding: padding gets nothing and changes nothing.
 
     References
@@ -132,6 +132,8 @@ def text_attributions(
     n = len(inputs["input_ids"])
     targets = per_sample(target, n)
     lines = [texts] if isinstance(texts, str) else texts
+    if getattr(model.config, "pad_token_id", None) is None and not is_causal(model):
+        batch_size = 1  # a classifier like GPT then takes no more: it looks for the last token
     found = []
     for i in range(n):
         own = without_padding(inputs, i)
@@ -140,13 +142,15 @@ def text_attributions(
         outputs = predict(read, x)
         c = taken(targets, torch.tensor([i], device="cpu"))
         c = outputs.argmax(dim=1) if c is None else c
-        if method is integrated_gradients:
-            given = of_text(baseline, inputs, i)
-            dials["baseline"] = text_baselines(given, x, own["input_ids"], embeddings, tokenizer)
-        phi = method(read, x, c, batch_size=batch_size, **dials)
         gap = None
         if method is integrated_gradients:
-            gap = completeness_gap(read, x, phi, c, baseline=dials["baseline"]).item()
+            given = of_text(baseline, inputs, i)
+            starts = text_baselines(given, x, own["input_ids"], embeddings, tokenizer)
+            seen = path_integral(read, x, c, baseline=starts, batch_size=batch_size, **dials)
+            tell(seen, dials.get("tol"), name=f"text {i}")
+            phi, gap = seen.attribution, seen.gap.item()
+        else:
+            phi = method(read, x, c, batch_size=batch_size, **dials)
         values = (phi.norm(dim=2) if method in (saliency, smooth_grad) else phi.sum(dim=2))[0]
         text = lines[i] if isinstance(lines, Sequence) else None
         tokens, words, places = spelled(tokenizer, own["input_ids"][0], text)
@@ -251,23 +255,40 @@ def model_inputs(model: Any, tokenizer: Any, texts: Texts) -> dict[str, Tensor]:
     """Texts as tensors ``(N, tokens)``, whatever form they came in."""
     device = next(model.parameters()).device
     if isinstance(texts, Tensor):
-        if texts.ndim != 2 or texts.is_floating_point() or texts.numel() == 0:
-            raise ValueError(
-                f"token numbers of shape {tuple(texts.shape)} and {texts.dtype} were given, "
-                "expected whole numbers (N, tokens)"
-            )
+        check_numbers(model, tokenizer, texts)
         pad = getattr(tokenizer, "pad_token_id", None)
         mask = torch.ones_like(texts) if pad is None else (texts != pad).long()
         return {"input_ids": texts.to(device), "attention_mask": mask.to(device)}
     if isinstance(texts, Mapping):
         if "input_ids" not in texts:
             raise ValueError(f"there are no 'input_ids' among {', '.join(texts)}")
+        check_numbers(model, tokenizer, texts["input_ids"])
         known = ("input_ids", "attention_mask", "token_type_ids", "position_ids")
         tensors = {name: texts[name].to(device) for name in known if name in texts}
         return {"attention_mask": torch.ones_like(tensors["input_ids"]), **tensors}
     if tokenizer is None:
         raise ValueError("text was given without a tokenizer; add `tokenizer=net.tokenizer`")
     return dict(encode(model, tokenizer, texts))
+
+
+def check_numbers(model: Any, tokenizer: Any, ids: Any) -> None:
+    """Refuse what cannot be the token numbers of a text that this model takes."""
+    if not isinstance(ids, Tensor):
+        raise TypeError(
+            f"the token numbers are a {type(ids).__name__}, expected a tensor (N, tokens); ask the "
+            'tokenizer for `return_tensors="pt"`, with `padding=True` for several texts'
+        )
+    if ids.ndim != 2 or ids.is_floating_point() or ids.numel() == 0 or ids.min() < 0:
+        raise ValueError(
+            f"token numbers of shape {tuple(ids.shape)} and {ids.dtype} were given, "
+            "expected whole numbers (N, tokens) from 0 on"
+        )
+    places = getattr(model.config, "max_position_embeddings", None)
+    if places is not None and ids.shape[1] > places:
+        raise ValueError(
+            f"the texts have {ids.shape[1]} tokens, the model takes {places}; cut them, or give "
+            "the text itself, which is then cut with a warning"
+        )
 
 
 def without_padding(inputs: Mapping[str, Tensor], i: int) -> dict[str, Tensor]:
@@ -376,16 +397,21 @@ def spelled(
         for one, number in zip(raw, numbers, strict=True)
     ]
     special = special_tokens(tokenizer, numbers)
+    own = [n for n, s in zip(numbers, special, strict=True) if not s]
     if text is None:
-        text = tokenizer.decode([n for n, s in zip(numbers, special, strict=True) if not s])
-    places = words_of_tokens(tokenizer, text)
-    if len(places) < len(numbers):  # the numbers are not what the tokenizer makes of a text
-        places = list(range(len(numbers)))
-        words = tokens
-    else:
-        words = text.split()
-    # A text that was cut keeps its beginning, and the tokens that end every text.
-    places = [None if s else p for s, p in zip(special, places, strict=False)]
+        text = tokenizer.decode(own)
+    whole = tokenizer(text, verbose=False)["input_ids"]
+    added = special_tokens(tokenizer, whole)
+    told = zip(whole, added, words_of_tokens(tokenizer, text), strict=True)
+    read = [(n, place) for n, s, place in told if not s]
+    if [n for n, _ in read[: len(own)]] == own:
+        words, following = text.split(), [place for _, place in read]
+    else:  # these numbers are not what the tokenizer makes of a text: a token is a word
+        words = [t for t, s in zip(tokens, special, strict=True) if not s]
+        following = list(range(len(own)))
+    # A text that was cut keeps its beginning.
+    left = iter(following)
+    places = [None if s else next(left) for s in special]
     return tokens, words[: max((p for p in places if p is not None), default=-1) + 1], places
 
 

@@ -3,6 +3,7 @@
 import inspect
 
 import pytest
+import torch
 
 import xai_lab
 import xai_lab.gradients
@@ -31,6 +32,8 @@ def call(function):
     fill = {}
     if "samples" in names:
         fill["samples"] = 3
+    if "steps" in names:
+        fill["steps"] = 5
     if "layers" in names:
         fill["layers"] = "features.0"
 
@@ -43,12 +46,15 @@ def call(function):
                 return kept, core.class_scores(outputs, target)
         if called.needs_module:
             model = module
+        if "attribution" in names:
+            return function(model, inputs, torch.zeros_like(inputs), target, **fill)
         if "target" in names:
             return function(model, inputs, target, **fill)
         return function(model, inputs, **fill)
 
     called.needs_module = bool({"layer", "layers"} & set(names))
     called.explains = "target" in names
+    called.goes_backward = "target" in names and "attribution" not in names
     called.name = function.__name__
     return called
 

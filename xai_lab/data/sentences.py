@@ -254,4 +254,5 @@ def words_of_tokens(tokenizer: Any, text: str) -> list[int | None]:
         such as [CLS].
     """
     places = tokenizer(text, return_offsets_mapping=True)["offset_mapping"]
-    return [len(text[:end].split()) - 1 if end > start else None for start, end in places]
+    # A blank before the first word goes with it.
+    return [max(len(text[:end].split()) - 1, 0) if end > start else None for start, end in places]
