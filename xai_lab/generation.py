@@ -344,8 +344,8 @@ def hidden_states(
         if same(before, ends[-1]) and same(after, given[-1]):
             return given, norm, outputs
     raise ValueError(
-        f"between the last block of this {type(module).__name__} and its head stands something else "
-        "than one normalisation, so the lens does not know how to read the earlier layers"
+        f"between the last block of this {type(module).__name__} and its head stands something "
+        "else than one normalisation, so the lens does not know how to read the earlier layers"
     )
 
 
