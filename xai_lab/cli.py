@@ -1,8 +1,8 @@
-"""The command `xai-lab`: explain a photo or a film, check an installation.
+"""The command `xai-lab`: explain a photo, a film or a text, check an installation.
 
 Read `main`, then `explain`, then `animate`. What a method is called and what its map shows stands
 in `methods.py`, the picture and the page are laid out in `report.py`, frames are read and written
-in `animation.py`, `doctor.py` looks after the installation.
+in `animation.py`, `text_report.py` explains text, `doctor.py` looks after the installation.
 Everything heavy is imported where it is used, so that `xai-lab --help` answers at once.
 """
 
@@ -22,10 +22,11 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
 from tempfile import TemporaryFile
+from textwrap import wrap
 from typing import IO, TYPE_CHECKING, Any
 
 import xai_lab
-from xai_lab.methods import METHODS, Method, Question
+from xai_lab.methods import METHODS, Method, Question, named, shared
 
 if TYPE_CHECKING:
     import torch
@@ -43,6 +44,10 @@ exit codes:
 """
 DEFAULT_METHODS = ["saliency", "smooth-grad", "smooth-grad-squared"]
 DEFAULT_FILM = ["grad-cam"]
+DEFAULT_MODEL, DEFAULT_TEXT_MODEL = "efficientnet-lite0", "minilm-sentiment"
+#: Baselines of pictures and of text; a test compares them with those that there are.
+BASELINES = ("black", "white", "mean", "blur", "noise")
+TEXT_BASELINES = ("pad", "mask", "unk", "zeros", "mean")
 #: More are refused: a browser that plays a GIF holds all of its frames in memory.
 MOST_FRAMES = 1000
 VIDEOS = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm")
@@ -188,31 +193,51 @@ examples:
 def add_explain(commands: argparse._SubParsersAction) -> None:
     """Add the parser of `xai-lab explain`."""
     listing = "\n".join(
-        f"  {name:20s} {method.warning or method.title}" for name, method in METHODS.items()
+        f"  {name:21s} {method.warning or method.title}"
+        + (f", or {method.short} for short" if method.short else "")
+        for name, method in METHODS.items()
     )
     parser = commands.add_parser(
         "explain",
         help="write the maps of a photo as a PNG, or as a page that says how to read them; of a "
-        "film as a GIF",
+        "film as a GIF; of a text as a page",
         description="Predict what is in a photo, and draw what moves the prediction: which pixels "
-        "it is sensitive to, or which cells of a layer speak for it.",
+        "it is sensitive to, or which cells of a layer speak for it. Or read a text, and colour "
+        "the words that move the prediction.",
         epilog=f"""\
 methods (--method, several with commas, or `all`):
 {listing}
 
-examples:
+examples, a photo:
   xai-lab explain astronaut
   xai-lab explain holiday.jpg --out holiday.html
   xai-lab explain astronaut --target football-helmet,goldfish
   xai-lab explain cat --target top2 --method saliency,guided-backprop
   xai-lab explain cat --method grad-cam,layer-cam --layer blocks.3,bn2 --target top2,goldfish
   xai-lab explain a.jpg b.jpg c.jpg --out report.html
+  xai-lab explain cat --method ig --baseline blur --tol 0.01
+  xai-lab explain cat --method ig --baseline black,white --out cat.html   the mean of both
   xai-lab explain cat --model resnet50      fetched the first time
+
+a film:
   xai-lab explain frames/ --out film.gif    a folder of frames, sorted by name
   xai-lab explain in.gif --method layer-cam --target goldfish --out out.gif
 
-Without --out a PNG (of a folder of frames a GIF) is written to this folder under a name that is
-still free. A file that you name yourself is replaced; a photo that is being explained never is.
+a text:
+  xai-lab explain --text "The soup was not bland at all."
+  xai-lab explain --text review.txt --target negative --out review.html
+  xai-lab explain --text "The soup was not bland." --method ig,saliency --baseline mask
+  xai-lab explain --text "Mary took the red lamp . Mary took the red" --model tiny-lm
+  echo "The soup was cold." | xai-lab explain --text -
+
+Integrated Gradients starts from a --baseline, in which nothing is to be seen: of a photo
+{", ".join(BASELINES)}; of a text the embedding of [PAD], [MASK] or [UNK]
+(pad, mask, unk), zeros, or the mean of the vocabulary. With --tol it looks more closely where the
+score changes, until its parts add up; with --steps it takes that many steps, whatever comes of it.
+
+Without --out a PNG (of a folder of frames a GIF, of a text a page) is written to this folder under
+a name that is still free. A file that you name yourself is replaced; a photo or a text that is
+being explained never is.
 
 """
         + EXIT_CODES,
@@ -221,23 +246,31 @@ still free. A file that you name yourself is replaced; a photo that is being exp
     )
     parser.add_argument(
         "photos",
-        nargs="+",
+        nargs="*",
         metavar="PHOTO",
         help="an image file, a folder of frames, or a photo of the course: astronaut, cat, "
         "coffee, rocket, china, flower (./cat is a file of that name)",
     )
     parser.add_argument(
+        "--text",
+        metavar="TEXT",
+        help="in place of photos, a text in quotes, a file that holds one, or - for what is piped "
+        "in",
+    )
+    parser.add_argument(
         "--model",
-        default="efficientnet-lite0",
         help="efficientnet-lite0, scenes-cnn, scenes-vit, digits-cnn and others come with the "
         "course; a classifier of torchvision (resnet50, vgg16, …) or timm/NAME are fetched the "
-        "first time (default: %(default)s)",
+        f"first time (default: {DEFAULT_MODEL}). Of text: minilm-sentiment, "
+        "minilm-sentiment-spurious, tiny-lm, and distilbert-sst2 and gpt2, which are fetched "
+        f"(default: {DEFAULT_TEXT_MODEL})",
     )
     parser.add_argument(
         "--method",
         type=methods,
         metavar="NAMES",
-        help=f"default: {','.join(DEFAULT_METHODS)}; of frames {','.join(DEFAULT_FILM)}",
+        help=f"default: {','.join(DEFAULT_METHODS)}; of frames {','.join(DEFAULT_FILM)}; of text "
+        "ig",
     )
     parser.add_argument(
         "--layer",
@@ -246,6 +279,32 @@ still free. A file that you name yourself is replaced; a photo that is being exp
         metavar="NAMES",
         help="where the methods of class activation look, several with commas (default: the last "
         "layer with a map)",
+    )
+    parser.add_argument(
+        "--baseline",
+        action="append",
+        type=baselines,
+        metavar="NAMES",
+        help="where Integrated Gradients starts, several with commas to average over (default: "
+        "black; of text pad)",
+    )
+    parser.add_argument(
+        "--tol",
+        type=share,
+        metavar="SHARE",
+        help="look closer until its parts add up to this share (default: 0.01)",
+    )
+    parser.add_argument(
+        "--most",
+        type=whole(9),
+        metavar="N",
+        help="steps that --tol may take on a path at most (default: 200)",
+    )
+    parser.add_argument(
+        "--steps",
+        type=whole(1),
+        metavar="N",
+        help="in place of --tol, a number of steps (default of frames: 48)",
     )
     parser.add_argument(
         "--target",
@@ -266,9 +325,9 @@ still free. A file that you name yourself is replaced; a photo that is being exp
     parser.add_argument(
         "--samples",
         type=whole(2),
-        default=50,
         metavar="N",
-        help="noisy copies, for the methods that draw them (default: 50)",
+        help="noisy copies, for the methods that draw them (default: 50), and draws of the "
+        "baseline noise (default: 8)",
     )
     parser.add_argument(
         "--noise",
@@ -351,20 +410,30 @@ What is a file, a photo of the course or a scene is looked at, everything else i
 
 def methods(text: str) -> list[str]:
     """Names of methods from ``saliency,smooth_grad`` or ``all``."""
-    names = [name.strip().lower().replace("_", "-") for name in text.split(",") if name.strip()]
-    names = [name.replace("-plus-plus", "++") for name in names]
-    if names == ["all"]:
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if [name.lower() for name in names] == ["all"]:
         return list(METHODS)
+    if not names:
+        raise argparse.ArgumentTypeError("no method was named")
+    found = []
     for name in names:
-        if name not in METHODS:
-            near = get_close_matches(name, METHODS, n=1)
+        if (key := named(name)) is None:
+            short = [method.short for method in METHODS.values() if method.short]
+            near = get_close_matches(name.lower().replace("_", "-"), [*METHODS, *short], n=1)
             raise argparse.ArgumentTypeError(
                 f"no method {name!r}{f'; did you mean {near[0]}?' if near else ''} "
                 f"(there are {', '.join(METHODS)}, and all)"
             )
+        found.append(key)
+    return list(dict.fromkeys(found))
+
+
+def baselines(text: str) -> list[str]:
+    """Names of baselines from ``black,blur``."""
+    names = [name.strip().lower() for name in text.split(",") if name.strip()]
     if not names:
-        raise argparse.ArgumentTypeError("no method was named")
-    return list(dict.fromkeys(names))
+        raise argparse.ArgumentTypeError("no baseline was named")
+    return names
 
 
 def layers(text: str) -> tuple[str, ...]:
@@ -403,13 +472,34 @@ def fraction(text: str) -> float:
     return value
 
 
+def share(text: str) -> float:
+    """Parser of a share above 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < 1:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} was given, expected a share between 0 and 1, such as 0.01"
+        )
+    return value
+
+
 def explain(options: argparse.Namespace, command: str) -> int:
     """Write the maps of some photos; say what was predicted, what was written, what comes next."""
+    if options.text is not None:
+        from xai_lab.text_report import explain_text
+
+        return explain_text(options, command)
+    if not options.photos:
+        raise MisuseError("nothing was given to explain; name a PHOTO, or add --text TEXT")
+    options.model = options.model or DEFAULT_MODEL
     if is_film(options):
         return animate(options)
     chosen = {name: METHODS[name] for name in options.method or DEFAULT_METHODS}
     out = where_to(options.out, options.photos)
     check_layer_is_used(options, chosen)
+    check_path(options, chosen, BASELINES)
     readable = [source for source in options.photos if can_be_read(source)]
     if not readable:
         return 1
@@ -442,11 +532,45 @@ def settings_of(options: argparse.Namespace) -> dict[str, Any]:
     return {
         "layers": options.layer,
         "channels": options.channels,
-        "samples": options.samples,
+        "samples": options.samples or 50,
         "noise": options.noise,
         "seed": options.seed,
         "progress": sys.stderr.isatty(),
+        "baseline": baseline_of(options, "black"),
+        "steps": options.steps or 48,
+        "tol": None if options.steps else options.tol or 0.01,
+        "most": options.most or 200,
+        "starts": options.samples or 8,
     }
+
+
+def baseline_of(options: argparse.Namespace, default: str) -> tuple[str, ...]:
+    """Names of the baselines, each once."""
+    given = [name for names in options.baseline or [] for name in names]
+    return tuple(dict.fromkeys(given or [default]))
+
+
+def check_path(
+    options: argparse.Namespace, chosen: dict[str, Method], known: Sequence[str]
+) -> None:
+    """Refuse a baseline that there is not, and settings that no method or not both can use."""
+    given = [name for name in ("baseline", "tol", "most", "steps") if getattr(options, name)]
+    if given and not any(method.account for method in chosen.values()):
+        able = ", ".join(method.short or name for name, method in METHODS.items() if method.account)
+        raise MisuseError(f"--{given[0]} is of no use to {', '.join(chosen)}; add --method {able}")
+    for name in baseline_of(options, known[0]):
+        if name not in known:
+            near = get_close_matches(name, known, n=1)
+            meant = f"; did you mean {near[0]}?" if near else ""
+            raise MisuseError(
+                f"--baseline {name}: for a {'text' if options.text is not None else 'photo'} there "
+                f"are {', '.join(known)}{meant}"
+            )
+    if options.steps and (options.tol or options.most):
+        raise MisuseError(
+            f"--{'tol' if options.tol else 'most'} and --steps exclude each other: one says how "
+            "well the parts have to add up, the other how many steps are taken"
+        )
 
 
 def network(options: argparse.Namespace) -> Loaded:
@@ -456,8 +580,8 @@ def network(options: argparse.Namespace) -> Loaded:
 
     if options.model in TEXTS:
         raise MisuseError(
-            f"--model {options.model} reads text, and this command explains photos; leave it away, "
-            "or name a network that looks, such as scenes-cnn or resnet50"
+            f"--model {options.model} reads text, and a photo was given; leave it away, name a "
+            "network that looks, such as scenes-cnn or resnet50, or give a text with --text"
         )
     status(f"loading {options.model} …")
     net: Loaded = xai_lab.load(options.model, device=chosen_device(options.device))
@@ -554,7 +678,8 @@ def explain_one(
     inputs = net.preprocess(source)
     guesses = net.predict(inputs, top=len(net.labels))[0]
     targets = asked_about(target, guesses)
-    question = Question(net.model, inputs, tuple(guess.index for guess in targets), **settings)
+    numbers = tuple(guess.index for guess in targets)
+    question = Question(net.model, inputs, numbers, normalisation=net.normalisation, **settings)
     if "score-cam" in chosen:
         say_how_long(question)
     found: dict[str, tuple[dict, list[str]]] = {}
@@ -577,7 +702,13 @@ def explain_one(
                 if index != guess.index:
                     continue
                 noted = () if attribution.any() else tuple(dict.fromkeys(said))
-                one = report.Map(name, chosen[name], attribution, picture, layer, several, noted)
+                account = None
+                if (asked := chosen[name].account) is not None:
+                    account = asked(question, index)
+                    noted = (account.doubt,) if account.doubt else noted
+                one = report.Map(
+                    name, chosen[name], attribution, picture, layer, several, noted, account
+                )
                 maps[index, name, layer] = one
                 for remark in noted:
                     complain(f"{source}, {one.title}, {guess.label}: {remark}")
@@ -627,7 +758,10 @@ def lasting(seconds: float) -> str:
 
 def asked_about(target: str, guesses: list[Guess]) -> list[Guess]:
     """Classes that ``--target`` names, from all guesses of a network, best first."""
-    by_name = {plain(guess.label): guess for guess in guesses}
+    by_name: dict[str, Guess] = {}
+    for guess in guesses:  # of tokens that look alike (" the", "The") the most probable is meant
+        if plain(guess.label):
+            by_name.setdefault(plain(guess.label), guess)
     by_number = {str(guess.index): guess for guess in guesses}
     found: list[Guess] = []
     for word in [target] if plain(target) in by_name else target.split(","):
@@ -676,18 +810,32 @@ def status(text: str) -> None:
 
 
 def told(one: Explained) -> str:
-    """Prediction of a photo as text with bars."""
+    """Prediction of a photo as text with bars, and whether the parts of its maps add up."""
+    lines = [f"{one.name}: {one.guesses[0].label}", *bars(one.listed)]
+    for target in one.targets:
+        for found in one.of(target):
+            if found.account is not None:
+                lines += [f"{found.title}, {target.label}:", *indented(found.account.sentence)]
+    return "\n".join(lines)
+
+
+def bars(rows: Sequence[Guess]) -> list[str]:
+    """Guesses, a line each."""
     from xai_lab.report import percent
 
-    rows = [*one.guesses, *(t for t in one.targets if t not in one.guesses)]
     width = max(len(guess.label) for guess in rows)
     block = "█" if encodable("█") else "#"
-    largest = max(guess.probability for guess in rows)
-    lines = [f"{one.name}: {one.guesses[0].label}"]
+    largest = max(guess.probability for guess in rows) or 1.0
+    lines = []
     for guess in rows:
         bar = block * round(24 * guess.probability / largest)
         lines.append(f"  {guess.label:{width}s}  {percent(guess.probability):>5s}  {bar}".rstrip())
-    return "\n".join(lines)
+    return lines
+
+
+def indented(text: str) -> list[str]:
+    """Lines of a terminal."""
+    return wrap(text, 78, initial_indent="  ", subsequent_indent="  ")
 
 
 def encodable(text: str) -> bool:
@@ -744,7 +892,7 @@ def what_next(net: Loaded, options: argparse.Namespace, source: str, first: Expl
             for name in ("goldfish", "espresso", *known)
             if (name in known and name != asked) or len(known) == 1
         )
-        model = f" --model {options.model}" if options.model != "efficientnet-lite0" else ""
+        model = f" --model {options.model}" if options.model != DEFAULT_MODEL else ""
         classes = shlex.quote(f"{asked},{absurd}")
         return (
             f"Next: xai-lab explain {photo}{model} --target {classes}\n"
@@ -753,6 +901,12 @@ def what_next(net: Loaded, options: argparse.Namespace, source: str, first: Expl
     if options.out is None or not options.out.lower().endswith((".html", ".htm")):
         page = shlex.quote(f"{Path(source).stem}.html")
         return f"Next: add --out {page} for a page that says how to read the maps."
+    if len(options.photos) == 1 and options.method == ["integrated-gradients"]:
+        other = "white" if baseline_of(options, "black") == ("black",) else "black"
+        return (
+            f"Next: open the page. Then the same with --baseline {other}: what both baselines show "
+            "is the photo's doing, what only one shows is the baseline's."
+        )
     return "Next: open the page. Then cover the brightest place in the photo, and explain it again."
 
 
@@ -784,6 +938,8 @@ class Film:
         Value at the end of the colour scale.
     empty : int
         Maps that are zero everywhere.
+    gaps : list of float
+        Of Integrated Gradients, as shares of the difference, one a frame.
     """
 
     target: Guess | None = None
@@ -793,6 +949,7 @@ class Film:
     sizes: set[tuple[int, int]] = field(default_factory=set)
     limit: float = 0.0
     empty: int = 0
+    gaps: list[float] = field(default_factory=list)
 
 
 def animate(options: argparse.Namespace) -> int:
@@ -864,7 +1021,14 @@ def film_method(options: argparse.Namespace) -> Method:
                 f"an animation shows one map, {len(given)} were asked for "
                 f"(--{what} {','.join(given)}); name one, and run the command for each"
             )
-    check_layer_is_used(options, {name: METHODS[name] for name in names})
+    chosen = {name: METHODS[name] for name in names}
+    check_layer_is_used(options, chosen)
+    check_path(options, chosen, BASELINES)
+    if options.tol or options.most:
+        raise MisuseError(
+            f"--{'tol' if options.tol else 'most'} is for photos and text: in an animation every "
+            "frame takes the same steps, so that the maps can be compared; use --steps"
+        )
     return METHODS[names[0]]
 
 
@@ -877,7 +1041,7 @@ def maps_of_film(
 
     from xai_lab import animation, plot, report
 
-    film, settings = Film(), {**settings_of(options), "progress": False}
+    film, settings = Film(), {**settings_of(options), "progress": False, "tol": None}
     sequence = animation.frames(options.photos, options.every)
     watched = tqdm(
         sequence, method.title, taken, unit="frame", leave=False, disable=not sys.stderr.isatty()
@@ -891,12 +1055,16 @@ def maps_of_film(
         if film.target is None:
             film.target = only_class(options.target, guesses)
         seen = next(guess for guess in guesses if guess.index == film.target.index)
-        question = Question(net.model, inputs, (seen.index,), **settings)
+        question = Question(
+            net.model, inputs, (seen.index,), normalisation=net.normalisation, **settings
+        )
         if method is METHODS["score-cam"] and not film.probabilities:
             watched.clear()  # so that the sentence does not end up behind the bar
             say_how_long(question, taken)
         with remarks():  # empty maps are counted
             (attribution,) = method.compute(question).values()
+        if method.account is not None:
+            film.gaps.append(method.account(question, seen.index).share)
         if not method.cells:
             attribution = attribution.sum(1) if method.signed else attribution.abs().amax(1)
         values = report.flat(attribution, method, inputs.shape[-2:])
@@ -964,6 +1132,12 @@ def told_film(film: Film, options: argparse.Namespace) -> str:
     if film.others:
         label, _ = film.others.most_common(1)[0]
         lines[-1] += f"; in {film.others.total()} the best guess is another, mostly {label}"
+    if film.gaps:
+        lines.append(
+            f"  from {' and '.join(baseline_of(options, 'black'))}, {options.steps or 48} steps a "
+            f"frame; the parts add up but for {shared(sorted(film.gaps)[len(film.gaps) // 2])} in "
+            f"the middle one of the frames, {shared(max(film.gaps))} in the worst"
+        )
     return "\n".join(lines)
 
 

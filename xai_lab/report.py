@@ -11,6 +11,7 @@ import html
 import io
 import platform
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
@@ -31,7 +32,7 @@ from torch import Tensor
 import xai_lab
 from xai_lab import plot
 from xai_lab.faithfulness import rank_correlation
-from xai_lab.methods import Method
+from xai_lab.methods import Account, Method
 from xai_lab.models import Guess, Loaded
 
 THIRDS = [
@@ -64,6 +65,8 @@ class Map:
         Whether maps of other layers stand beside it.
     remarks : tuple of str
         What the method had to say about it.
+    account : Account, optional
+        Whether its parts add up.
     """
 
     name: str
@@ -73,6 +76,7 @@ class Map:
     layer: str = ""
     several: bool = False
     remarks: tuple[str, ...] = ()
+    account: Account | None = None
 
     @property
     def title(self) -> str:
@@ -227,6 +231,10 @@ def draw_maps(
             list(ends(found)), labels=list(ends(found).values()), fontsize=7.5, color="#6b6e7b"
         )
         scale.ax.tick_params(length=0)
+        if found.account is not None:
+            scale.set_label(
+                shortened(found.account.short, 132 // columns), fontsize=7.5, color="#6b6e7b"
+            )
     if len(maps) == 1:
         axes[1].imshow(maps[0].over_photo)
         axes[1].set_title("over the photo")
@@ -322,7 +330,7 @@ def photo_section(one: Explained, net: Loaded, number: int, many: bool) -> str:
  alt="{name}, as the network gets it.">
 <figcaption>All that the network sees: {width} × {height} pixels.{credit}</figcaption>
 </figure>
-{prediction_table(one)}
+{prediction_table(one.listed, one.targets)}
 </div>"""
     ]
     for target in one.targets:
@@ -335,17 +343,17 @@ def photo_section(one: Explained, net: Loaded, number: int, many: bool) -> str:
     return "\n".join([*sections, "</section>"])
 
 
-def prediction_table(one: Explained) -> str:
+def prediction_table(listed: Sequence[Guess], targets: Sequence[Guess]) -> str:
     """Guesses with bars."""
-    asked = {target.index for target in one.targets}
-    largest = max(guess.probability for guess in one.listed) or 1.0
+    asked = {target.index for target in targets}
+    largest = max(guess.probability for guess in listed) or 1.0
     rows = "\n".join(
         f'<tr{" class=asked" if guess.index in asked else ""}><th scope="row">'
         f'{html.escape(guess.label)}</th><td class="bar"><i style="width: '
         f'{100 * guess.probability / largest:.1f}%"></i></td>'
         f'<td class="number">{html.escape(percent(guess.probability))}</td>'
         f'<td class="number">{round(guess.score, 1) + 0:.1f}</td></tr>'
-        for guess in one.listed
+        for guess in listed
     )
     return f"""<table>
 <caption>Its best guesses. The classes in bold are explained below.</caption>
@@ -381,12 +389,13 @@ def map_figure(found: Map, one: Explained, target: Guess) -> str:
         f' <span class="warning">{html.escape(found.method.warning)}</span>'
     )
     noted = "".join(f'<br><span class="note">{html.escape(said)}</span>' for said in found.remarks)
+    added = f"<br>{html.escape(found.account.sentence)}" if found.account else ""
     return f"""<figure>
 <img{small(width)} src="{data_uri(image)}" width="{width}" height="{height}"
  alt="{html.escape(alt)}">
 <div class="ramp"><span>{low}</span><i style="background: linear-gradient(to right, {ramp})"></i>
 <span>{high}</span></div>
-<figcaption><a href="#{found.name}">{title}</a>{warned}{alike}{noted}</figcaption>
+<figcaption><a href="#{found.name}">{title}</a>{warned}{alike}{added}{noted}</figcaption>
 </figure>"""
 
 
@@ -405,17 +414,20 @@ def reading(name: str, method: Method) -> str:
 def made(explained: Sequence[Explained], net: Loaded, settings: Mapping) -> str:
     """Tell settings and versions, for somebody who wants to make the same again."""
     details = "; ".join(filter(None, [looked_at(explained[0]), drawn(explained[0], settings)]))
-    versions = [f"Python {platform.python_version()}"]
-    for package in ("torch", "torchvision", "timm"):
-        try:
-            versions.append(f"{package} {version(package)}")
-        except PackageNotFoundError:
-            continue
     return (
         f"Network {net.name} on {net.device.type}{f'; {details}' if details else ''}. Unsigned "
         "maps show the largest absolute value of a pixel's channels, signed ones their sum; the "
-        f"scale ends at the 99th percentile. xai-lab {xai_lab.__version__}, {', '.join(versions)}."
+        f"scale ends at the 99th percentile. {versions('torch', 'torchvision', 'timm')}."
     )
+
+
+def versions(*packages: str) -> str:
+    """Versions of the course, of Python, and of the packages that are installed."""
+    found = [f"xai-lab {xai_lab.__version__}", f"Python {platform.python_version()}"]
+    for package in packages:
+        with suppress(PackageNotFoundError):
+            found.append(f"{package} {version(package)}")
+    return ", ".join(found)
 
 
 def looked_at(one: Explained) -> str:
@@ -425,12 +437,21 @@ def looked_at(one: Explained) -> str:
 
 
 def drawn(one: Explained, settings: Mapping) -> str:
-    """Tell the settings of the noise, where a method used them."""
-    if not any(found.method.draws for found in one.maps.values()):
-        return ""
-    return (
-        f"{settings['samples']} noisy copies, noise {settings['noise']:g}, seed {settings['seed']}"
-    )
+    """Tell the settings of noise and path, where a method used them."""
+    maps, said = one.maps.values(), []
+    if any(found.method.draws for found in maps):
+        said.append(f"{settings['samples']} noisy copies, noise {settings['noise']:g}")
+    if any(found.account for found in maps):
+        said.append(f"baseline {', '.join(settings['baseline'])}")
+        if "noise" in settings["baseline"]:
+            said[-1] += f" ({settings['starts']} draws)"
+        tol, steps = settings["tol"], settings["steps"]
+        said.append(
+            f"{steps} steps" if tol is None else f"tol {tol:g} in at most {settings['most']} steps"
+        )
+    if any(found.method.draws for found in maps) or "noise" in settings.get("baseline", ()):
+        said.append(f"seed {settings['seed']}")
+    return ", ".join(said)
 
 
 def where(values: np.ndarray) -> str:
