@@ -13,8 +13,9 @@ from __future__ import annotations
 
 import inspect
 import math
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from functools import reduce
 from typing import Any, TypeAlias
 
@@ -108,7 +109,7 @@ def attention_maps(
 
     with untouched(module, like), eager(module), torch.no_grad():
         batches = list(in_batches(captured, range(len(like)), batch_size, like))
-    maps = [torch.cat(parts) for parts in zip(*batches, strict=True)]
+    maps = [torch.cat(parts) if parts[1:] else parts[0] for parts in zip(*batches, strict=True)]
     if len(shapes := {tuple(A.shape[1:]) for A in maps}) > 1:
         raise ValueError(
             f"the layers have attention of different shapes (heads, T, T), {sorted(shapes)}; name "
@@ -117,7 +118,7 @@ def attention_maps(
     A = torch.stack(maps)
     real = real_tokens(batch, A)
     # Rows of padding look somewhere as well, but nobody asked them.
-    return A if real is None else A * real[:, None, :, None]
+    return A if real is None else A.mul_(real[:, None, :, None])
 
 
 def attention_layers(model: nn.Module, inputs: Inputs) -> list[str]:
@@ -660,57 +661,46 @@ class Attending(TorchFunctionMode):
         Number of the attention at which the autograd graph starts; none by default.
     """
 
-    softmaxes = (F.softmax, torch.softmax, Tensor.softmax, torch.special.softmax)
+    softmaxes = frozenset([F.softmax, torch.softmax, Tensor.softmax, torch.special.softmax])
 
     def __init__(self, module: nn.Module, start: int | None = None) -> None:
         super().__init__()
-        self.module, self.start = module, start
+        self.start = start
         self.found: list[tuple[str, Tensor]] = []
-        self.running = [""]
-
-    def __enter__(self):
-        self.hooks = ExitStack()
-        for name, part in self.module.named_modules():
-            # A leaf is a layer inside an attention: the attention gives the name.
-            if name and next(part.children(), None) is not None:
-                begin = part.register_forward_pre_hook(
-                    lambda *_, name=name: self.running.append(name)
-                )
-                end = part.register_forward_hook(lambda *_: self.ended())
-                self.hooks.callback(begin.remove)
-                self.hooks.callback(end.remove)
-        return super().__enter__()
-
-    def __exit__(self, *error):
-        self.hooks.close()
-        return super().__exit__(*error)
-
-    def ended(self) -> None:
-        """A module has come to its end; hooks must return nothing."""
-        self.running.pop()
+        # A module without children is a layer inside an attention: the attention gives the name.
+        inner = [(name, part) for name, part in module.named_modules() if [*part.children()]]
+        self.names = {id(part): name for name, part in inner}
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
+        if func in self.softmaxes:
+            output = func(*args, **kwargs)
+            return self.keep(output) if is_attention(output, *args[1:2], **kwargs) else output
         if func is F.scaled_dot_product_attention:
             return self.scaled_dot_product(*args, **kwargs)
         if func is F.multi_head_attention_forward:
             return self.multi_head(*args, **kwargs)
-        output = func(*args, **kwargs)
-        if func in self.softmaxes:
-            dim = kwargs.get("dim", args[1] if len(args) > 1 else None)
-            if output.ndim in (3, 4) and dim in (-1, output.ndim - 1):
-                # Of three axes, (N · heads, T, T): square, or it is a softmax over classes.
-                if output.ndim == 4 or output.shape[1] == output.shape[2]:
-                    return self.keep(output)
-        return output
+        return func(*args, **kwargs)
 
     def keep(self, A: Tensor) -> Tensor:
         """Note one matrix down; start the graph here if it is time."""
         if self.start is not None and len(self.found) >= self.start:
             torch.set_grad_enabled(True)
             A = A if A.requires_grad else A.detach().requires_grad_()
-        self.found.append((self.running[-1], A))
+        self.found.append((self.running(), A))
         return A
+
+    def running(self) -> str:
+        """Name of the innermost module that is being run, read off the calls that led here.
+
+        Hooks on all modules would tell as well, but cost more than everything else in this class.
+        """
+        frame = sys._getframe()
+        while frame is not None:
+            if (name := self.names.get(id(frame.f_locals.get("self")))) is not None:
+                return name
+            frame = frame.f_back  # type: ignore[assignment]
+        return ""
 
     def scaled_dot_product(
         self,
@@ -757,6 +747,14 @@ class Attending(TorchFunctionMode):
         return output, shown if need_weights else None
 
 
+def is_attention(output: Tensor, dim: int | None = None, **_: Any) -> bool:
+    """Whether a softmax is one over the tokens that each token looks at."""
+    if output.ndim not in (3, 4) or dim not in (-1, output.ndim - 1):
+        return False
+    # Of three axes, (N · heads, T, T): square, or it is a softmax over classes.
+    return output.ndim == 4 or output.shape[1] == output.shape[2]
+
+
 def mixed_values(A: Tensor, *args: Any, **kwargs: Any) -> Tensor:
     """Output of ``nn.MultiheadAttention`` from its weights A, so that the graph goes through A."""
     given = inspect.signature(F.multi_head_attention_forward).bind(*args, **kwargs).arguments
@@ -777,10 +775,10 @@ def mixed_values(A: Tensor, *args: Any, **kwargs: Any) -> Tensor:
 @contextmanager
 def eager(module: nn.Module) -> Iterator[None]:
     """Let Hugging Face's models compute attention by its formula, as long as the block lasts."""
-    configs: list[Any] = [getattr(part, "config", None) for part in module.modules()]
+    configs: list[Any] = [vars(part).get("config") for part in module.modules()]
     before = [
         (config, config._attn_implementation_internal)
-        for config in configs
+        for config in {id(config): config for config in configs}.values()
         if hasattr(config, "_attn_implementation_internal")
     ]
     try:
@@ -788,7 +786,6 @@ def eager(module: nn.Module) -> Iterator[None]:
             config._attn_implementation_internal = "eager"
         yield
     finally:
-        # Several modules share a configuration: all of this was read before the first change.
         for config, implementation in before:
             config._attn_implementation_internal = implementation
 
@@ -800,8 +797,10 @@ def bare_transformer(model: object) -> nn.Module:
         raise TypeError(f"the model is a {type(model).__name__}; give its `.model`")
     module = bare(model)  # type: ignore[arg-type]
     both = getattr(getattr(module, "config", None), "is_encoder_decoder", False)
-    parts = {name.rpartition(".")[2] for name, _ in module.named_modules()}
-    if (both or isinstance(module, nn.Transformer)) and "decoder" in parts:
+    # The encoder alone has the same configuration, but no decoder.
+    if (both or isinstance(module, nn.Transformer)) and any(
+        name.rpartition(".")[2] == "decoder" for name, _ in module.named_modules()
+    ):
         raise ValueError(
             f"this {type(module).__name__} is an encoder and a decoder with three attentions: of "
             "the encoder, of the decoder, and of the decoder to the encoder. Give one part, with "
@@ -874,24 +873,24 @@ def most_tokens(module: nn.Module) -> int | None:
     """Length that the model was made for, where it says so."""
     config = getattr(module, "config", None)
     limit = getattr(config, "max_position_embeddings", None)
-    if limit is not None and counts_positions(module):
-        # RoBERTa counts positions from behind the number of its padding token.
-        return limit - 1 - config.pad_token_id  # type: ignore[union-attr]
-    return limit
+    if limit is None or getattr(config, "pad_token_id", None) is None:
+        return limit
+    # RoBERTa counts positions from behind the number of its padding token.
+    return limit - 1 - config.pad_token_id if counts_positions(module) else limit  # type: ignore[union-attr]
 
 
 def counts_positions(module: nn.Module) -> bool:
     """Whether the model itself leaves padding out when it numbers the positions."""
-    return any(hasattr(m, "create_position_ids_from_input_ids") for m in module.modules())
+    return any(hasattr(type(m), "create_position_ids_from_input_ids") for m in module.modules())
 
 
 def with_positions(module: nn.Module, batch: dict[str, Tensor]) -> dict[str, Tensor]:
     """Add positions that start behind padding on the left, which the model would count along."""
     mask = batch.get("attention_mask")
-    takes = "position_ids" in inspect.signature(module.forward).parameters
-    if mask is None or mask.ndim != 2 or (mask[:, 0] > 0).all() or not takes:
+    if mask is None or mask.ndim != 2 or (mask[:, 0] > 0).all() or "position_ids" in batch:
         return batch
-    if "position_ids" in batch or counts_positions(module):
+    takes = "position_ids" in inspect.signature(module.forward).parameters
+    if not takes or counts_positions(module):
         return batch
     return {**batch, "position_ids": (mask.long().cumsum(dim=1) - 1).clamp_min(0)}
 
