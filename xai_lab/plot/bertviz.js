@@ -120,7 +120,6 @@ function look(box, params, render) {
   // After each change: names for what has none, and a way in for the keyboard.
   function after() {
     const svg = stage.querySelector("svg");
-    if (!params.include_heads) svg.style.height = svg.getAttribute("height");
     stage.querySelectorAll("rect[tabindex]").forEach((rect) => {
       if (rect.dataset.named) return;
       rect.dataset.named = true;

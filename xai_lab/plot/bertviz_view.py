@@ -32,7 +32,8 @@ STYLE = """
 .xai-bertviz img { height: auto; max-width: 100%; }
 .xai-bertviz [data-stage] { overflow-x: auto; padding: 3px; }
 .xai-bertviz svg { display: block; max-width: none; min-width: 20rem; width: 100%; }
-.xai-bertviz.model svg { height: auto; min-width: 44rem; }
+.xai-bertviz.model svg { height: auto; min-width: 37rem; }
+.xai-bertviz.model text { font-size: 15px; }
 .xai-bertviz text { font-family: system-ui, sans-serif; user-select: none; }
 .xai-bertviz .attentionBoxes { opacity: 0.55; }
 .xai-bertviz text.number { fill: #fff; font-size: 11px; pointer-events: none;
