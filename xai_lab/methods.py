@@ -214,11 +214,11 @@ class Account:
             f"From {self.start}: S(x) = {number(self.score)}, S(baseline) = "
             f"{number(self.score - self.difference)}, a difference of {number(self.difference)}. "
             f"The parts add up to {number(self.difference + self.gap)} after {self.passes} "
-            f"passes, a gap of {shared(self.share)} of the difference."
+            f"pass{'es' * (self.passes != 1)}, a gap of {shared(self.share)} of the difference."
         )
         if self.difference < 0:
             said += (
-                " The baseline has the higher score, so the map shows what takes the score down."
+                " The baseline has the higher score, so the parts show what takes the score down."
             )
         if self.blind >= 0.01:
             said += (
@@ -362,7 +362,8 @@ def integrated(q: Question, target: int) -> Tensor:
     """Integrated Gradients; NaNs are refused, and an empty map is said."""
     from xai_lab.core import check_attribution
 
-    return check_attribution(q.paths[target].attribution)
+    found = q.paths[target]
+    return found.attribution if found.same else check_attribution(found.attribution)
 
 
 def accounted(q: Question, target: int) -> Account:

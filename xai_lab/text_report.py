@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import html
 import os
-import re
 import shlex
 import shutil
 import sys
@@ -312,8 +311,9 @@ def coloured(
         ids = net.preprocess(text)["input_ids"]
         starts = words.text_baselines(list(baseline), x, ids, embeddings, net.tokenizer)
         path = {key: settings[key] for key in ("steps", "tol", "most", "progress")}
-        seen.append(path_integral(model, x, c, baseline=starts, **path, **dials))
-        return check_attribution(seen[0].attribution)
+        found = path_integral(model, x, c, baseline=starts, **path, **dials)
+        seen.append(found)
+        return found.attribution if found.same else check_attribution(found.attribution)
 
     dials = {key: settings[key] for key in ("samples", "noise", "seed", "progress")}
     function = along_paths if method.account else getattr(xai_lab, name.replace("-", "_"))
@@ -327,7 +327,8 @@ def coloured(
     )
     account = None
     if seen:
-        tokens = [getattr(net.tokenizer, f"{b}_token", None) or f"the {b}" for b in baseline]
+        others = {"zeros": "zeros", "mean": "the mean embedding"}
+        tokens = [others.get(b) or getattr(net.tokenizer, f"{b}_token") for b in baseline]
         account = Account.of(seen[0], one.score, tuple(tokens), settings["tol"])
     return Coloured(
         name=name,
@@ -457,20 +458,26 @@ def wrapped(shown: Sequence[str], lengths: Sequence[int]) -> list[str]:
 
 
 def what_next(one: Read, options: argparse.Namespace) -> str:
-    """Best next step: the text without its strongest word."""
+    """Best next step: the text without the word that its answer rests on, if it does."""
     found = one.of(one.targets[0])[0]
-    place = found.strongest[0]
-    word = found.words[place]
+    values = found.values if found.method.signed else [abs(value) for value in found.values]
+    place = max(range(len(values)), key=values.__getitem__, default=-1)
+    if found.account is not None and found.account.same:
+        return "Next: the same with another --baseline, such as zeros."
+    if place < 0 or values[place] <= 0:
+        return "Next: open the page. Then the same with --target for another class."
+    word = shortened(found.words[place], 30)
     rest = [given for k, given in enumerate(one.text.split()) if k != place]
+    target = one.targets[0]
     if not rest or len(one.text) > 300 or options.text == "-":
-        return f"Next: open the page. Then leave out its strongest word, {word}, and ask again."
+        return f"Next: open the page. Then leave out “{word}”, its strongest word, and ask again."
     model = "" if options.model == cli.DEFAULT_TEXT_MODEL else f" --model {options.model}"
-    label = re.sub(r"\s+", "-", one.targets[0].label)
+    label = str(target.index) if target.label[:1] in "'\"" else target.label.replace(" ", "-")
     return (
         f"Next: xai-lab explain --text {shlex.quote(visible(' '.join(rest)))}{model} "
         f"--target {shlex.quote(label)}\n"
-        f"      is the text without its strongest word, {word}. If the score stays, the answer did "
-        "not rest on it."
+        f"      is the text without “{word}”, the strongest word for {target.label}. If the score "
+        "stays, the answer did not rest on it."
     )
 
 

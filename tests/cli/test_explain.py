@@ -21,8 +21,9 @@ from xai_lab import cli, data
 from xai_lab.methods import METHODS
 
 QUICK = ["--samples", "2", "--channels", "2", "--device", "cpu"]
+IG = ["--method", "ig", "--device", "cpu"]
 LOAD = xai_lab.load
-ASKED = ["--method", "all", "--target", "football-helmet,goldfish", "--seed", "3"]
+ASKED = ["--method", "all", "--target", "football-helmet,goldfish", "--seed", "3", "--steps", "8"]
 
 
 def shell(*arguments, cwd=None, **environment):
@@ -321,6 +322,183 @@ def test_the_cost_of_score_cam_is_said_to_somebody_who_watches(seen, monkeypatch
         "Score-CAM runs the network 20 times, which takes about 60 seconds; --channels 10 tries "
         "only the 10 channels that vary most" in capsys.readouterr().err
     )
+
+
+# Integrated Gradients
+
+
+@pytest.fixture
+def scenes(monkeypatch):
+    """Small network, whose passes cost little."""
+    own = LOAD("scenes-cnn", device="cpu")
+    monkeypatch.setattr(xai_lab, "load", lambda *_, **__: own)
+    return own
+
+
+def sum_of_pixels():
+    """Network of two classes: the sum of all pixels times 0.001, and the same with its sign."""
+    model = torch.nn.Sequential(
+        torch.nn.AvgPool2d(224), torch.nn.Flatten(), torch.nn.Linear(3, 3, bias=False)
+    )
+    torch.nn.init.zeros_(model[2].weight)
+    with torch.no_grad():
+        model[2].weight[0], model[2].weight[1] = 10.0, -10.0
+    return model
+
+
+@pytest.mark.parametrize(
+    ("asked", "settings"),
+    [
+        (["--baseline", "blur"], {"baseline": "blur", "tol": 0.01}),
+        (["--tol", "0.2", "--most", "20"], {"tol": 0.2, "most": 20}),
+        (["--steps", "3", "--baseline", "white"], {"steps": 3, "baseline": "white"}),
+        (
+            "--baseline black,noise --baseline blur --samples 2 --seed 5 --steps 2".split(),
+            {"baseline": ["black", "noise", "blur"], "samples": 2, "seed": 5, "steps": 2},
+        ),
+    ],
+)
+def test_integrated_gradients_are_the_packages_own(seen, scenes, asked, settings):
+    assert cli.main(["explain", "cat", *IG, *asked, "--target", "heart,drop"]) == 0
+    (one,) = seen
+    x = scenes.preprocess("cat")
+    for target in one.targets:
+        (map,) = one.of(target)
+        found = xai_lab.path_integral(
+            scenes.model, x, target.index, normalisation=scenes.normalisation, **settings
+        )
+        torch.testing.assert_close(map.attribution, found.attribution)
+        assert map.account.passes == found.passes[0]
+        assert map.account.gap == pytest.approx(found.gap.item(), rel=1e-3, abs=1e-5)
+        assert map.account.difference == pytest.approx(found.difference.item(), rel=1e-5)
+        assert map.account.score == pytest.approx(target.score, rel=1e-5)
+
+
+@pytest.mark.parametrize("name", ["ig", "IG", "integrated-gradients", "Integrated_Gradients"])
+def test_integrated_gradients_have_two_names(name):
+    assert cli.methods(f"saliency,{name},ig") == ["saliency", "integrated-gradients"]
+
+
+def test_baselines_of_the_command_are_those_of_the_package():
+    from xai_lab.baselines import MADE
+
+    assert set(cli.BASELINES) == {*MADE, "noise"}
+
+
+def test_the_baseline_is_made_in_pixels_of_the_network_asked(seen, monkeypatch):
+    own = LOAD("scenes-cnn", device="cpu")
+    shifted = type(own)(
+        "own", sum_of_pixels(), ["a", "b", "c"],
+        lambda image: torch.full((3, 224, 224), 0.3) * 2 - 1, (0.5,) * 3, (0.5,) * 3,
+    )  # fmt: skip
+    monkeypatch.setattr(xai_lab, "load", lambda *_, **__: shifted)
+    assert cli.main(["explain", "cat", *IG, "--target", "a"]) == 0
+    (found,) = seen[0].of(seen[0].targets[0])
+    # From −1, which is black, to −0.4: three channels of 10 · 0.6.
+    assert found.account.difference == pytest.approx(18, rel=1e-3)
+    assert found.attribution.sum().item() == pytest.approx(18, rel=1e-3)
+    assert found.account.blind == 0
+
+
+def test_a_sum_is_told_in_numbers_that_add_up(seen, here, monkeypatch, capsys):
+    stand_in(monkeypatch, sum_of_pixels())
+    Image.new("RGB", (224, 224), (255, 255, 255)).save(here / "w.png")
+    assert cli.main(["explain", "w.png", *IG, "--target", "a,b", "--baseline", "black"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert re.search(
+        r"Integrated Gradients, a: From black: S\(x\) = 30.00, S\(baseline\) = -30.00, a "
+        r"difference of 60.00. The parts add up to 60.00 after 17 passes, a gap of (<0.1|0.0)% of the",
+        said,
+    )
+    assert "S(x) = -30.00, S(baseline) = 30.00, a difference of -60.00" in said
+    assert said.count("The baseline has the higher score") == 1
+
+
+def test_pixels_of_the_baselines_colour_are_counted(seen, here, monkeypatch, capsys):
+    stand_in(monkeypatch, sum_of_pixels())
+    image = Image.new("RGB", (224, 224), (255, 255, 255))
+    image.paste((0, 0, 0), (0, 0, 224, 56))
+    image.paste((1, 0, 1), (0, 56, 224, 112))
+    image.paste((3, 0, 0), (0, 112, 224, 168))
+    image.save(here / "dark.png")
+    ask = ["explain", "dark.png", *IG, "--target", "a", "--baseline"]
+    assert cli.main([*ask, "black"]) == 0
+    assert "50% of the pixels have the baseline's own colour" in " ".join(
+        capsys.readouterr().out.split()
+    )
+    assert cli.main([*ask, "black,white"]) == 0  # no pixel has both colours
+    assert "own colour" not in capsys.readouterr().out
+    shares = [one.of(one.targets[0])[0].account.blind for one in seen]
+    assert shares == [pytest.approx(0.5, abs=0.01), 0]  # the edge of the photo is cropped
+
+
+def test_a_gap_that_is_not_reached_is_said_everywhere(here, scenes, capsys):
+    ask = ["explain", "cat", *IG, "--tol", "1e-9", "--most", "12", "--out", "r.html"]
+    assert cli.main(ask) == 0
+    out, err = capsys.readouterr()
+    assert "could not be reached in 12 passes; raise --most" in err
+    assert err.count("\n") == 1
+    assert "after 12 passes" in " ".join(out.split())
+    page = (here / "r.html").read_text(encoding="utf-8")
+    assert "could not be reached in 12 passes" in page
+    assert "S(baseline) = 19.09" in page
+    assert "baseline black, tol 1e-09 in at most 12 steps" in page
+
+
+def test_too_few_steps_are_said(here, scenes, capsys):
+    assert cli.main(["explain", "cat", *IG, "--steps", "2", "--out", "x.png"]) == 0
+    assert "--tol 0.01 in place of --steps looks closer" in capsys.readouterr().err
+    assert cli.main(["explain", "cat", *IG, "--out", "x.png"]) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert 0 < float(re.search(r"a gap of <?([\d.]+)%", " ".join(out.split()))[1]) <= 1
+
+
+def test_a_photo_that_is_its_own_baseline_is_said(here, scenes, capsys):
+    Image.new("RGB", (64, 64)).save(here / "night.png")
+    assert cli.main(["explain", "night.png", *IG, "--out", "x.png"]) == 0
+    assert "this is its own baseline" in capsys.readouterr().err
+    assert cli.main(["explain", "night.png", *IG, "--baseline", "white", "--out", "x.png"]) == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_the_page_says_what_a_baseline_hides_and_repeats_byte_for_byte(here, scenes):
+    ask = ["explain", "cat", *IG, "--baseline", "noise", "--samples", "2", "--target", "top2"]
+    pages = []
+    for seed in (1, 1, 2):
+        torch.manual_seed(len(pages))
+        assert cli.main([*ask, "--out", "r.html", "--seed", str(seed)]) == 0
+        pages.append((here / "r.html").read_text(encoding="utf-8"))
+    assert pages[0] == pages[1] != pages[2].replace("--seed 2", "--seed 1")
+    assert "black pixels from a black baseline" in pages[0]
+    assert "baseline noise (2 draws), tol 0.01 in at most 200 steps, seed 1" in pages[0]
+    assert pages[0].count("S(baseline) = ") == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--method", "ig", "--baseline", "blu"], "did you mean blur?"),
+        (["--method", "ig", "--baseline", "pad"], "for a photo there are black, white"),
+        (["--method", "ig", "--baseline", ","], "no baseline was named"),
+        (["--baseline", "blur"], "--baseline is of no use to saliency"),
+        (["--method", "grad-cam", "--tol", "0.1"], "add --method ig"),
+        (["--method", "grad-cam", "--steps", "9"], "--steps is of no use"),
+        (["--method", "ig", "--tol", "0.1", "--steps", "9"], "exclude each other"),
+        (["--method", "ig", "--most", "20", "--steps", "9"], "exclude each other"),
+        (["--method", "ig", "--tol", "0"], "a share between 0 and 1"),
+        (["--method", "ig", "--tol", "nan"], "a share between 0 and 1"),
+        (["--method", "ig", "--tol", "1"], "a share between 0 and 1"),
+        (["--method", "ig", "--most", "8"], "at least 9"),
+        (["--method", "ig", "--steps", "0"], "at least 1"),
+        (["--method", "integrated"], "did you mean integrated-gradients"),
+    ],
+)
+def test_a_path_that_cannot_be_is_a_misuse(here, monkeypatch, capsys, arguments, said):
+    monkeypatch.setattr(xai_lab, "load", lambda *_, **__: pytest.fail("the network was loaded"))
+    assert cli.main(["explain", "cat", *arguments]) == 2
+    assert said in capsys.readouterr().err
+    assert not list(here.iterdir())
 
 
 # Names and files

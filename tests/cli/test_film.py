@@ -144,6 +144,34 @@ def test_an_animated_file_keeps_its_times_and_its_repetitions(here):
     assert "loop" not in Image.open(here / "out.gif").info
 
 
+def test_integrated_gradients_take_the_same_steps_in_every_frame(here, net, monkeypatch, capsys):
+    folder(here, {"1.png": spot(120), "2.png": spot(250)})
+    steps, whole = [], xai_lab.path_integral
+    monkeypatch.setattr(
+        xai_lab,
+        "path_integral",
+        lambda *a, **k: steps.append((k["steps"], k["tol"])) or whole(*a, **k),
+    )
+    assert cli.main(["explain", "frames", "--method", "ig", "--steps", "5", "--out", "a.gif"]) == 0
+    assert steps == [(5, None)] * 2
+    out, err = capsys.readouterr()
+    assert "from black, 5 steps a frame; the parts add up but for" in out
+    assert err == ""
+    found, _ = read(here / "a.gif")
+    # Yellow on the spot, and more of it where the spot is brighter; grey where there is nothing.
+    assert found[1][50, 50][0] > found[1][50, 50][2] + 60
+    assert brightness(found[0]) < brightness(found[1])
+    assert np.ptp(found[1][180, 180]) < 12
+
+
+@pytest.mark.parametrize("setting", ["tol", "most"])
+def test_an_animation_has_no_tolerance(here, capsys, setting):
+    folder(here, {"1.png": spot(120)})
+    ask = ["explain", "frames", "--method", "ig", f"--{setting}"]
+    assert cli.main([*ask, "0.1" if setting == "tol" else "9"]) == 2
+    assert f"--{setting} is for photos and text" in capsys.readouterr().err
+
+
 def test_frames_that_are_alike_stay_frames_of_their_own(here):
     folder(here, {f"{n}.png": spot(200) for n in range(4)})
     assert cli.main(["explain", "frames", "--out", "a.gif"]) == 0
