@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from statistics import median
 
-from benchmarks import cam, gradients, measure
+from benchmarks import attention, cam, gradients, measure
 
 
 def main() -> None:
@@ -16,6 +16,7 @@ def main() -> None:
     options = parser.parse_args()
     rows = gradients.run(options.rounds, memory=not options.no_memory)
     rows += cam.run(options.rounds, memory=not options.no_memory)
+    rows += attention.run(options.rounds, memory=not options.no_memory)
     print(measure.table(rows))
     measure.say("imports, in fresh processes")
     bare, lazy = "import torch", "import xai_lab"

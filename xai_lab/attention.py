@@ -272,18 +272,23 @@ def flow(
     """
     A = as_attention(attention)
     layers, n, _, tokens, _ = A.shape
-    source = layers * tokens + in_range("token", token, tokens)
+    token = in_range("token", token, tokens)
     M = mixing(A, fusion, discard, residual).double().cpu().numpy()
+    # What never reaches the token needs no pipe: of the last layer, only its own row does.
+    M[-1, :, np.arange(tokens) != token] = 0.0
     real = real_rows(A).cpu().numpy()
     found = np.zeros((n, tokens))
     bar = tqdm(total=int(real.sum()), desc="attention flow", unit="token", disable=not progress)
     with bar:
         for sample in range(n):
-            if real[sample, source % tokens] == 0:
+            if real[sample, token] == 0:
                 continue
-            pipes = network(M[:, sample])
+            capacity = np.rint(M[:, sample] * UNITS).astype(np.int32)
+            pipes = network(capacity)
             for j in real[sample].nonzero()[0]:
-                found[sample, j] = maximum_flow(pipes, source, j).flow_value / UNITS
+                pipes.data[:tokens] = capacity[0, :, j]
+                source = (layers - 1) * tokens + 1 + token
+                found[sample, j] = maximum_flow(pipes, source, 0).flow_value / UNITS
                 bar.update()
     # Each pipe is rounded, so their sum may pass 1 by a billionth.
     return torch.from_numpy(found).clamp_max(1.0).to(A)
@@ -293,15 +298,20 @@ def flow(
 UNITS = 10**9
 
 
-def network(M: np.ndarray) -> csr_array:
-    """Pipes from token i of each layer to token k of the one before, with whole capacities."""
-    layers, tokens, _ = M.shape
-    capacity = np.rint(M * UNITS).astype(np.int32)
-    layer, i, k = capacity.nonzero()
-    # Node l · T + i is token i of layer l; 0 is the input.
-    ends = ((layer + 1) * tokens + i, layer * tokens + k)
-    size = (layers + 1) * tokens
-    return csr_array((capacity[layer, i, k], ends), shape=(size, size))
+def network(capacity: np.ndarray) -> csr_array:
+    """Pipes from token i of each layer to token k of the one before, of whole capacities.
+
+    Node 0 is the input token that is asked about; the first T pipes lead there, from the first
+    layer, and their capacities are still to be filled in. Token i of layer l is node
+    (l − 1) T + 1 + i.
+    """
+    layers, tokens, _ = capacity.shape
+    layer, i, k = capacity[1:].nonzero()
+    begins = np.concatenate([1 + np.arange(tokens), (layer + 1) * tokens + 1 + i])
+    ends = np.concatenate([np.zeros(tokens, dtype=int), layer * tokens + 1 + k])
+    sizes = np.concatenate([np.ones(tokens, dtype=np.int32), capacity[1:][layer, i, k]])
+    nodes = layers * tokens + 1
+    return csr_array((sizes, (begins, ends)), shape=(nodes, nodes))
 
 
 def relevance(
