@@ -407,7 +407,7 @@ def test_a_sum_is_told_in_numbers_that_add_up(seen, here, monkeypatch, capsys):
     said = " ".join(capsys.readouterr().out.split())
     assert re.search(
         r"Integrated Gradients, a: From black: S\(x\) = 30.00, S\(baseline\) = -30.00, a "
-        r"difference of 60.00. The parts add up to 60.00 after 17 passes, a gap of (<0.1|0.0)% of the",
+        r"difference of 60.00. The parts add up to 60.00 after 17 passes, a gap of (<0.1|0.0)%",
         said,
     )
     assert "S(x) = -30.00, S(baseline) = 30.00, a difference of -60.00" in said

@@ -1,4 +1,4 @@
-"""`xai-lab explain --text`: coloured words on a page and in a terminal, and what is said of them."""
+"""`xai-lab explain --text`: coloured words on a page and in a terminal, and what is said."""
 
 import io
 import re
