@@ -46,12 +46,16 @@ def strip_code(match):
     return match[0] if name in ("admonition", "note", "list-table", "figure") else ""
 
 
-def draws(source):
-    """Whether a cell ends in a figure of xai_lab.plot (a slider brings its own alt text)."""
+# Shown as HTML, which brings its own words for those who do not see it.
+PAGES_OF_THEIR_OWN = {"plot.slider", "plot.sentences", "plot.head_view", "plot.model_view"}
+
+
+def drawing(source):
+    """Call of xai_lab.plot that a cell ends in, if it does."""
     last = (ast.parse(source).body or [None])[-1]
     call = last.value if isinstance(last, ast.Expr | ast.Assign) else None
-    name = ast.unparse(call.func) if isinstance(call, ast.Call) else ""
-    return name.startswith("plot.") and name != "plot.slider"
+    drawn = isinstance(call, ast.Call) and ast.unparse(call.func).startswith("plot.")
+    return call if drawn else None
 
 
 def complaints(path):
@@ -86,7 +90,11 @@ def complaints(path):
             found.append(f"{where}: only prints a shape")
         if re.search(r"\bplt\.|import matplotlib", cell.source):
             found.append(f"{where}: drawing belongs in xai_lab.plot")
-        if draws(cell.source):
+        call = drawing(cell.source)
+        if call and ast.unparse(call.func) in PAGES_OF_THEIR_OWN:
+            if not any(given.arg == "caption" for given in call.keywords):
+                found.append(f"{where}: the figure has no caption")
+        elif call:
             if len(shown.get("image", {}).get("alt", "").split()) < 6:
                 found.append(f"{where}: the alt text does not say what is seen")
             if not shown.get("figure", {}).get("caption", "").strip():
@@ -113,6 +121,7 @@ def test_prose_keeps_to_the_house_style(path):
         ("**You need**", "**Wanted**", "the opening does not say: You need"),
         ("    alt: >-", "    alternative: >-", "alt text does not say"),
         ("  figure:\n", "  picture:\n", "has no caption"),
+        ("\n    caption=", "\n    start=0, text=", "has no caption"),
         ("torch.manual_seed(0)", "torch.manual_seed(0)\n" * 16, "at most 15"),
         ("torch.manual_seed(0)", "ramp = 'jet'", "more than the one cell"),
         ("torch.manual_seed(0)", "import matplotlib", "belongs in xai_lab.plot"),

@@ -24,7 +24,7 @@ Coloured: TypeAlias = tuple[Sequence[str], Sequence[float] | Tensor]
 
 
 def sentences(
-    texts: Mapping[str, Coloured], *, signed: bool = True, shared: bool = False
+    texts: Mapping[str, Coloured], *, signed: bool = True, shared: bool = False, caption: str = ""
 ) -> Sentences:
     """Sentences whose words are coloured by what they contributed.
 
@@ -37,6 +37,8 @@ def sentences(
         Diverging colours centred on zero; else from zero up.
     shared : bool
         One scale for all sentences; else the strongest word of each has the strongest colour.
+    caption : str
+        What to notice.
 
     Returns
     -------
@@ -59,7 +61,7 @@ def sentences(
     tops = {title: float(np.abs(v).max(initial=0)) or 1.0 for title, (_, v) in rows.items()}
     if shared:
         tops = dict.fromkeys(tops, max(tops.values()))
-    return Sentences(rows, tops, signed)
+    return Sentences(rows, tops, signed, caption)
 
 
 @dataclass(frozen=True)
@@ -74,11 +76,14 @@ class Sentences:
         Title to the value of the strongest colour.
     signed : bool
         Whether the colours are centred on zero.
+    caption : str
+        Below them.
     """
 
     rows: dict[str, tuple[list[str], np.ndarray]]
     tops: dict[str, float]
     signed: bool
+    caption: str = ""
 
     def _repr_html_(self) -> str:
         lines = []
@@ -95,7 +100,8 @@ class Sentences:
                 f'<p style="margin:.4em 0"><strong>{html.escape(title)}</strong><br>{spans}'
                 f'<span style="{UNSEEN}"> {html.escape(self.spoken(title))}</span></p>'
             )
-        return f'<div class="xai-sentences">{"".join(lines)}</div>'
+        said = f"<figcaption>{html.escape(self.caption)}</figcaption>" if self.caption else ""
+        return f'<figure class="xai-sentences">{"".join(lines)}{said}</figure>'
 
     def __repr__(self) -> str:
         return "\n".join(f"{title}: {self.spoken(title)}" for title in self.rows)
