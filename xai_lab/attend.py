@@ -171,8 +171,6 @@ def of_text(net: LoadedText, options: argparse.Namespace) -> Attended:
     A = attention_maps(net.model, inputs)
     layers, heads = numbers(A, options, net.name)
     scores = {name: values.cpu() for name, values in head_patterns(A, tokens).items()}
-    if (scores["causal"] > 1 - 1e-6).all():
-        del scores["causal"]  # a decoder: every head is, and none stands out
     H, D = spread(A, None)
     named = name_heads(scores)
     rows = []
