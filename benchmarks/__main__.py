@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from statistics import median
 
-from benchmarks import attention, cam, gradients, measure
+from benchmarks import attention, cam, gradients, integrated, measure
 
 
 def main() -> None:
@@ -15,6 +15,7 @@ def main() -> None:
     parser.add_argument("--no-memory", action="store_true", help="leave the memory column out")
     options = parser.parse_args()
     rows = gradients.run(options.rounds, memory=not options.no_memory)
+    rows += integrated.run(options.rounds, memory=not options.no_memory)
     rows += cam.run(options.rounds, memory=not options.no_memory)
     rows += attention.run(options.rounds, memory=not options.no_memory)
     print(measure.table(rows))
