@@ -892,10 +892,13 @@ def what_next(net: Loaded, options: argparse.Namespace, source: str, first: Expl
             for name in ("goldfish", "espresso", *known)
             if (name in known and name != asked) or len(known) == 1
         )
-        model = f" --model {options.model}" if options.model != DEFAULT_MODEL else ""
+        same = f" --model {options.model}" if options.model != DEFAULT_MODEL else ""
+        if options.baseline:
+            names = ",".join(METHODS[name].short or name for name in options.method)
+            same += f" --method {names} --baseline {','.join(baseline_of(options, 'black'))}"
         classes = shlex.quote(f"{asked},{absurd}")
         return (
-            f"Next: xai-lab explain {photo}{model} --target {classes}\n"
+            f"Next: xai-lab explain {photo}{same} --target {classes}\n"
             "      A map that is the same for a class that has no business there explains neither."
         )
     if options.out is None or not options.out.lower().endswith((".html", ".htm")):
@@ -905,7 +908,7 @@ def what_next(net: Loaded, options: argparse.Namespace, source: str, first: Expl
         other = "white" if baseline_of(options, "black") == ("black",) else "black"
         return (
             f"Next: open the page. Then the same with --baseline {other}: what both baselines show "
-            "is the photo's doing, what only one shows is the baseline's."
+            "is more likely the photo's doing, what only one shows the baseline's."
         )
     return "Next: open the page. Then cover the brightest place in the photo, and explain it again."
 

@@ -205,7 +205,8 @@ class Account:
     def short(self) -> str:
         """Baseline, cost and gap, for the foot of a map."""
         S = number(self.score - self.difference)
-        return f"from {self.start} (S = {S}), {self.passes} passes, gap {shared(self.share)}"
+        # The gap first: where there is little room, the end is cut off.
+        return f"gap {shared(self.share)}, {self.passes} passes, from {self.start} (S = {S})"
 
     @property
     def sentence(self) -> str:

@@ -412,6 +412,15 @@ def test_a_sum_is_told_in_numbers_that_add_up(seen, here, monkeypatch, capsys):
     )
     assert "S(x) = -30.00, S(baseline) = 30.00, a difference of -60.00" in said
     assert said.count("The baseline has the higher score") == 1
+    assert (
+        seen[0]
+        .of(seen[0].targets[0])[0]
+        .account.short.endswith("%, 17 passes, from black (S = -30.00)")
+    )
+    assert cli.main(["explain", "w.png", *IG, "--baseline", "mean,black"]) == 0
+    assert "Next: xai-lab explain w.png --method ig --baseline mean,black --target a,b" in (
+        capsys.readouterr().out
+    )
 
 
 def test_pixels_of_the_baselines_colour_are_counted(seen, here, monkeypatch, capsys):
