@@ -223,6 +223,12 @@ def test_the_page_repeats_byte_for_byte(here):
         assert explain(SOUP, *ask, name) == 0
     a, b = ((here / name).read_text(encoding="utf-8") for name in ("a.html", "b.html"))
     assert a == b.replace("b.html", "a.html")
+    assert explain(SOUP, *ask, "c.html", "--seed", "5") == 0
+    c = (here / "c.html").read_text(encoding="utf-8")
+    colours = [re.findall(r'title="([-+.\d]+)"', page) for page in (a, c)]
+    assert len(colours[0]) == 14
+    assert colours[0][:7] != colours[1][:7]  # SmoothGrad draws
+    assert colours[0][7:] == colours[1][7:]
 
 
 def test_without_out_no_file_is_replaced(here):
@@ -277,10 +283,10 @@ def test_numbers_of_colours_are_those_of_terminals():
 
 def test_lines_break_between_words(monkeypatch):
     monkeypatch.setenv("COLUMNS", "22")
-    shown = [f"\x1b[0m{word}" for word in ("aaaaaaaaa", "bbbbbbbbb", "cc", "d" * 30, "e")]
-    lines = text_report.wrapped(shown, [9, 9, 2, 30, 1])
+    shown = [f"\x1b[0m{word}" for word in ("aaaaaaaaa", "bbbbbbbbb", "cc", "cc", "d" * 30, "e")]
+    lines = text_report.wrapped(shown, [9, 9, 2, 2, 30, 1])
     assert [line.replace("\x1b[0m", "") for line in lines] == [
-        "  aaaaaaaaa bbbbbbbbb", "  cc", f"  {'d' * 30}", "  e"
+        "  aaaaaaaaa bbbbbbbbb", "  cc cc", f"  {'d' * 30}", "  e"
     ]  # fmt: skip
 
 

@@ -154,6 +154,8 @@ def test_integrated_gradients_take_the_same_steps_in_every_frame(here, net, monk
     )
     assert cli.main(["explain", "frames", "--method", "ig", "--steps", "5", "--out", "a.gif"]) == 0
     assert steps == [(5, None)] * 2
+    assert cli.main(["explain", "frames", "--method", "ig", "--out", "b.gif"]) == 0
+    assert steps[2:] == [(48, None)] * 2
     out, err = capsys.readouterr()
     assert "from black, 5 steps a frame; the parts add up but for" in out
     assert err == ""
