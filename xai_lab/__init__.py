@@ -20,6 +20,7 @@ if TYPE_CHECKING:  # what stands here is loaded when it is first used, see below
     )
     from xai_lab.core import device, predict
     from xai_lab.data import photo
+    from xai_lab.edits import keep_only, occlude, paste_cue, swap_background
     from xai_lab.generation import logit_lens, prompt_attribution
     from xai_lab.gradients import (
         gradient_x_input,
@@ -48,9 +49,12 @@ __all__ = [
     "head_patterns",
     "hires_cam",
     "integrated_gradients",
+    "keep_only",
     "layer_cam",
     "load",
     "logit_lens",
+    "occlude",
+    "paste_cue",
     "path_integral",
     "photo",
     "predict",
@@ -61,6 +65,7 @@ __all__ = [
     "score_cam",
     "smooth_grad",
     "smooth_grad_statistics",
+    "swap_background",
     "text_attributions",
 ]
 
@@ -75,6 +80,7 @@ HOME = {
     **dict.fromkeys(("completeness_gap", "integrated_gradients", "path_integral"), "integrated"),
     **{"predict": "core", "text_attributions": "words", "head_patterns": "patterns"},
 }
+HOME |= dict.fromkeys(("keep_only", "occlude", "paste_cue", "swap_background"), "edits")
 # The function `cam` is in the module of its name: `from xai_lab.cam import cam`.
 LAZY = (
     "attention",
@@ -84,6 +90,7 @@ LAZY = (
     "cli",
     "core",
     "data",
+    "edits",
     "faithfulness",
     "generation",
     "gradients",
