@@ -183,6 +183,8 @@ def kind(got: str, want: Seen) -> str:
             f"it returned a tuple or a list of one, expected {wanted}. `autograd.grad` returns a "
             "gradient for each thing it is asked about; take the first: `[0]`."
         )
+    if got.endswith(" things") and want.kind == "a tensor":
+        return f"it returned {got}, expected {wanted}. `torch.stack` makes one tensor of a list."
     if got == "None":
         return f"it returned None, expected {wanted}. Is the `return` missing?"
     if got == "a NumPy array":

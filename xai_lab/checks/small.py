@@ -59,3 +59,8 @@ class Recorder(nn.Module):
         """Scores of the model inside."""
         self.handed.append(x.detach().cpu().clone())
         return self.model(x)
+
+
+def spread_over(values: Tensor, x: Tensor) -> Tensor:
+    """One number a sample, (N,), in the shape (N, 1, …, 1) that meets x."""
+    return values.reshape(-1, *[1] * (x.ndim - 1))
