@@ -107,7 +107,7 @@ def run(arguments: list[str]) -> int:
 
             return doctor()
         if options.command == "attention":
-            from xai_lab.attend import attend
+            from xai_lab.attention_report import attend
 
             return attend(options, shlex.join(["xai-lab", *arguments]))
         return explain(options, shlex.join(["xai-lab", *arguments]))

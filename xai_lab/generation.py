@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from xai_lab.attention import (
+from xai_lab.attending import (
     Inputs,
     bare_transformer,
     most_tokens,

@@ -158,7 +158,7 @@ def explain_text(options: argparse.Namespace, command: str) -> int:
                 cli.complain(f"{found.method.title}, {target.label}: {remark}")
     print(told(one), flush=True)
     if out is None or out.is_dir():
-        from xai_lab.attend import file_stem
+        from xai_lab.attention_report import file_stem
 
         out = cli.free_name(file_stem(file.stem if file else text), out or Path(), ".html")
     cli.save(out, page(one, net, options, command))

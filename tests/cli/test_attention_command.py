@@ -10,7 +10,7 @@ from PIL import Image
 from playwright.sync_api import sync_playwright
 
 import xai_lab
-from xai_lab import attend, cli
+from xai_lab import attention_report, cli
 from xai_lab.plot import bertviz_view
 
 CAT = "The cat sat on the mat because it was tired"
@@ -192,8 +192,8 @@ def test_a_photo_is_out_of_the_scenes_networks_world_and_the_page_says_so(run, h
 @pytest.mark.parametrize("model", ["vit-base", "timm/deit_tiny_distilled_patch16_224"])
 def test_larger_vision_transformers_are_one_argument_away(run, monkeypatch, model):
     # 144 maps of random weights take seconds to draw, and the unit tests draw them.
-    small = attend.plot.by_layer({"": torch.zeros(1, 1)})
-    monkeypatch.setattr(attend.plot, "cls_maps", lambda *_: small)
+    small = attention_report.plot.by_layer({"": torch.zeros(1, 1)})
+    monkeypatch.setattr(attention_report.plot, "cls_maps", lambda *_: small)
     code, out, err, page = run("cat", "--model", model, "--layer", "3", "--head", "1")
     assert (code, err) == (0, "")
     assert "12 layers" in out
