@@ -72,6 +72,8 @@ def test_the_blur_is_a_gaussian_of_a_tenth_of_the_side(shape):
     assert float(beside) == pytest.approx(
         float(torch.tensor(-0.5 * (int(sigma) / sigma) ** 2).exp()), rel=1e-3
     )
+    assert got[..., row, column + int(2.5 * sigma)].gt(0).all()  # it is not cut off before 3σ
+    assert got[..., row, column + int(3.5 * sigma)].eq(0).all()
     assert float(got.sum()) == pytest.approx(1, abs=1e-3)
 
 

@@ -304,6 +304,13 @@ def test_a_special_token_within_a_text_stays_too(tokenizer):
     torch.testing.assert_close(one.word_values, one.values[1:4])
 
 
+def test_what_begins_and_ends_a_text_is_special():
+    net = xai_lab.load("tiny-lm", pretrained=False, device="cpu")
+    ids = net.tokenizer.convert_tokens_to_ids(["<start>", "The", "dog", "<end>"])
+    assert words.special_tokens(net.tokenizer, ids) == [True, False, False, True]
+    assert words.special_tokens(None, ids) == 4 * [False]
+
+
 def test_baselines_as_tensors(tokenizer):
     model = bert()
     embeddings = words.word_embeddings(model)
