@@ -30,12 +30,15 @@ if TYPE_CHECKING:  # what stands here is loaded when it is first used, see below
         smooth_grad_statistics,
     )
     from xai_lab.integrated import completeness_gap, integrated_gradients, path_integral
+    from xai_lab.interpret import ImageInterpreter, TextInterpreter
     from xai_lab.models import load
     from xai_lab.patterns import head_patterns
     from xai_lab.words import text_attributions
 
 __version__ = "0.1.0"
 __all__ = [
+    "ImageInterpreter",
+    "TextInterpreter",
     "activations",
     "attention_maps",
     "cls_map",
@@ -81,6 +84,7 @@ HOME = {
     **{"predict": "core", "text_attributions": "words", "head_patterns": "patterns"},
 }
 HOME |= dict.fromkeys(("keep_only", "occlude", "paste_cue", "swap_background"), "edits")
+HOME |= dict.fromkeys(("ImageInterpreter", "TextInterpreter"), "interpret")
 # The function `cam` is in the module of its name: `from xai_lab.cam import cam`.
 LAZY = (
     "attention",
@@ -91,10 +95,12 @@ LAZY = (
     "core",
     "data",
     "edits",
+    "evidence",
     "faithfulness",
     "generation",
     "gradients",
     "integrated",
+    "interpret",
     "layers",
     "models",
     "patterns",

@@ -1,0 +1,161 @@
+"""Evidence: maps with the area they mark, and what hiding it did.
+
+`evidence` and `disputed` are about one picture, `words` about one text, `contact_sheet` about a
+whole data set. In all of them a filled dot is the area in question, hollow ones are equal areas
+elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from xai_lab.plot.images import HIGHLIGHT, QUIET, closed, draw_map, limit, style
+
+DARK = "#232a5c"
+
+
+def evidence(
+    picture: Tensor,
+    maps: Mapping[str, Tensor],
+    marked: Mapping[str, Tensor],
+    found: Mapping[str, Any],
+) -> Figure:
+    """Maps over the picture, what they mark outlined; below, the fall of the log-odds.
+
+    Parameters
+    ----------
+    picture : Tensor
+        ``(C, H, W)`` in [0, 1].
+    maps, marked : mapping of str to Tensor
+        ``(H, W)``, by method; the latter bool.
+    found : mapping of str to Evidence
+        By method.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    rows = {
+        f"{name}, {fill}": (hiding.drop, hiding.elsewhere)
+        for name, one in found.items()
+        for fill, hiding in one.hidings.items()
+    }
+    panels = 1 + len(maps)
+    with style():
+        figure = plt.figure(figsize=(7.2, 7.2 / panels + 0.5 + 0.32 * len(rows) + 0.8))
+        parts: Any = figure.subfigures(
+            2, 1, height_ratios=[7.2 / panels + 0.5, 0.32 * len(rows) + 0.8]
+        )
+        top, below = parts
+        axes = np.atleast_1d(top.subplots(1, panels))
+        for ax in axes:
+            ax.set_axis_off()
+        axes[0].imshow(rgb(picture))
+        axes[0].set_title("what it sees", fontsize=9)
+        for ax, (name, values) in zip(axes[1:], maps.items(), strict=True):
+            outlined(ax, picture, values, marked[name])
+            ax.set_title(name, fontsize=9)
+        if rows:
+            drops(below.subplots(), rows)
+    return closed(figure)
+
+
+def outlined(ax: plt.Axes, picture: Tensor, values: Tensor, marked: Tensor | None = None) -> None:
+    """Map over the picture in grey, and the rim of an area."""
+    flat = values.float().cpu().numpy()
+    draw_map(ax, flat, limit(flat), False, picture.expand(3, -1, -1))
+    if marked is not None and marked.any():
+        height, width = picture.shape[1:]
+        ax.contour(
+            np.arange(width) + 0.5,
+            np.arange(height) + 0.5,
+            marked.float().cpu().numpy(),
+            levels=[0.5],
+            colors=["white"],
+            linewidths=1.2,
+        )
+
+
+def drops(
+    ax: plt.Axes,
+    rows: Mapping[str, tuple[float, Sequence[float]]],
+    xlabel: str = "fall of the log-odds when hidden",
+) -> None:
+    """Filled dots for what is in question, hollow ones for equal areas elsewhere."""
+    for height, (drop, others) in enumerate(rows.values()):
+        first = ax.scatter(
+            others,
+            [height] * len(others),
+            s=26,
+            facecolor="none",
+            edgecolor=DARK,
+            linewidth=0.8,
+            zorder=2,
+        )
+        second = ax.scatter(drop, height, s=60, color=HIGHLIGHT, zorder=3)
+    ax.axvline(0, color=QUIET, linewidth=1, zorder=1)
+    ax.set_yticks(range(len(rows)), labels=list(rows))
+    ax.invert_yaxis()
+    ax.set(xlabel=xlabel)
+    ax.tick_params(axis="y", length=0)
+    ax.legend(
+        [second, first],
+        ["what the map marks", "as much, elsewhere"],
+        loc="lower center",
+        bbox_to_anchor=(0.5, 1),
+        ncols=2,
+    )
+
+
+def words(
+    words: Sequence[str],
+    values: Mapping[str, Sequence[float]],
+    alone: Mapping[str, Sequence[float]],
+) -> Figure:
+    """What each word contributed by each method, and what hiding it alone did: bars, row by row.
+
+    Parameters
+    ----------
+    words : sequence of str
+        The words of one text.
+    values : mapping of str to sequence of float
+        By method; each in a scale of its own.
+    alone : mapping of str to sequence of float
+        Fall of the log-odds, by way of hiding; all in one scale.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    columns = len(values) + len(alone)
+    reach = max((abs(x) for one in alone.values() for x in one), default=1.0) or 1.0
+    with style():
+        figure, axes = plt.subplots(
+            1, columns, figsize=(7.2, 0.26 * len(words) + 0.9), sharey=True, squeeze=False
+        )
+        for number, (ax, (name, row)) in enumerate(
+            zip(axes[0], {**values, **alone}.items(), strict=True)
+        ):
+            measured = number >= len(values)
+            ax.barh(range(len(words)), row, color=DARK if measured else HIGHLIGHT)
+            ax.axvline(0, color=QUIET, linewidth=1)
+            ax.set_title(name.replace(" ", "\n", 1), fontsize=9)
+            ax.tick_params(axis="y", length=0)
+            top = reach if measured else max(map(abs, row), default=1.0) or 1.0
+            ax.set(xlim=(-1.1 * top, 1.1 * top))
+            ax.set_xlabel("fall of log-odds" if measured else "share of score", fontsize=8)
+            ax.tick_params(axis="x", labelsize=7)
+        axes[0, 0].set_yticks(range(len(words)), labels=list(words))
+        axes[0, 0].invert_yaxis()
+    return closed(figure)
+
+
+def rgb(picture: Tensor) -> np.ndarray:
+    """Picture ``(C, H, W)`` as ``(H, W, 3)``, grey ones in three equal channels."""
+    return picture.expand(3, -1, -1).permute(1, 2, 0).float().cpu().numpy()
