@@ -130,12 +130,22 @@ PIXEL_BASELINE = Exercise(
     reference=pixel_baseline,
     cases=(
         Case("\"black\" and pictures three columns wide",
-             lambda: dict(name="black", **photo_of(2, 3, 4, 3, seed=1))),
-        Case("\"white\"", lambda: dict(name="white", **photo_of(2, 3, 4, 5, seed=2))),
-        Case("\"mean\"", lambda: dict(name="mean", **photo_of(2, 3, 5, 4, seed=3))),
-        Case("\"blur\"", lambda: dict(name="blur", **photo_of(2, 3, 24, 30, seed=4))),
+             lambda: dict(name="black", **photo_of(2, 3, 4, 3, seed=1)),
+             alone="A black pixel is 0 in all three channels; normalised, it is "
+             "(0 − mean)/std."),
+        Case("\"white\"", lambda: dict(name="white", **photo_of(2, 3, 4, 5, seed=2)),
+             alone="A white pixel is 1 in all three channels; normalised, it is "
+             "(1 − mean)/std."),
+        Case("\"mean\"", lambda: dict(name="mean", **photo_of(2, 3, 5, 4, seed=3)),
+             alone="Each picture has a mean colour of its own, three numbers: "
+             "`mean(dim=(2, 3), keepdim=True)` of its pixels, in every place (`expand_as`)."),
+        Case("\"blur\"", lambda: dict(name="blur", **photo_of(2, 3, 24, 30, seed=4)),
+             alone="The blur has another kernel or another strength: with side = min(H, W) it is "
+             "`gaussian_blur(p, 2 * int(0.3 * side) + 1, side / 10)`."),
         Case(f"\"black\" and a batch of one{WHERE}",
-             lambda: on_device(dict(name="black", **photo_of(1, 3, 5, 6, seed=5)))),
+             lambda: on_device(dict(name="black", **photo_of(1, 3, 5, 6, seed=5))),
+             alone="A black pixel is 0 in all three channels; normalised, it is "
+             "(0 − mean)/std."),
     ),
     mistakes=catalogue(
         in_normalised_space=(of_normalised(black=torch.zeros_like, white=torch.ones_like),
@@ -211,6 +221,23 @@ PIXEL_BASELINE = Exercise(
                 white=lambda x: x.amax((2, 3), keepdim=True).expand_as(x)),
             "You took each channel's darkest and brightest value. Black is a colour, whatever is "
             "in the picture: the pixel 0."),
+        black_pixel_below_zero=(starting(black=lambda p: -torch.ones_like(p)),
+            "Your black *pixel* is −1. Pixels lie in [0, 1], where black is 0; −1 is what some "
+            "networks make of it."),
+        black_is_grey=(starting(black=lambda p: torch.full_like(p, 0.5)),
+            "Your black pixel is ½, a middle grey. Black is 0."),
+        always_black=(lambda name, x, mean, std: pixel_baseline("black", x, mean, std),
+            "You return black whatever `name` says."),
+        of_the_pictures=(starting(back=lambda p, m, s: (p - p.mean()) / p.std().clamp(min=1e-8)),
+            "You normalised the baseline by its own mean and spread. The network wants every "
+            "picture normalised in the same way, by `mean` and `std`."),
+        imagenet=(lambda name, x, mean, std: pixel_baseline(
+                name, x, torch.tensor([0.485, 0.456, 0.406]).to(x),
+                torch.tensor([0.229, 0.224, 0.225]).to(x)),
+            "You used numbers of your own for mean and std (ImageNet's). Each network has its own; "
+            "use the arguments."),
+        in_255=(starting(into=lambda x, m, s: 255 * (x * s + m)),
+            "You multiplied the pixels by 255. They lie in [0, 1] here: x · std + mean."),
         grey=(starting(mean=lambda p: p.mean((1, 2, 3), keepdim=True).expand_as(p)),
             GREY.format("the channels too, which leaves a grey")),
         grey_of_normalised=(of_normalised(
@@ -312,7 +339,7 @@ def verdict(result: object, arguments: dict[str, Any]) -> object:
     where, shade = arguments["where"], arguments["shade"]
     one = (1, 1, *where.shape)
     if not (isinstance(result, tuple | list) and len(result) == 2):
-        return result
+        return GOOD | {"shape": 0.0}
     x, b = result
     if not all(isinstance(t, Tensor) for t in (x, b)) or (tuple(x.shape), tuple(b.shape)) != (
         one, one):  # fmt: skip
@@ -348,8 +375,8 @@ def graded(below: str, zero: str) -> Callable[[Tensor, Tensor], str]:
 
 
 BLIND_SAYS: dict[str, str | Callable[[Tensor, Tensor], str]] = {
-    "shape": "Both x and the baseline are tensors of the shape (1, 1, H, W), and (H, W) is that of "
-    "`where`: `[None, None]` puts two dimensions in front.",
+    "shape": "Two tensors are wanted, x and the baseline, both of the shape (1, 1, H, W), and "
+    "(H, W) is that of `where`: `[None, None]` puts two dimensions in front.",
     "range": "Both are pictures: their values lie between 0 and 1.",
     "seen": graded(
         "The detector sees the *opposite* of a spot in your x: the surroundings have the shade and "
@@ -358,9 +385,9 @@ BLIND_SAYS: dict[str, str | Callable[[Tensor, Tensor], str]] = {
         "have the shade that is asked for, and the rest a shade far from it.",
     ),
     "blind": graded(
-        "Integrated Gradients does see your spot: there x differs from the baseline, which is "
+        "Your spot is seen by Integrated Gradients: there x differs from the baseline, which is "
         "black. Which baseline makes x − x′ zero in the spot, when its shade is `shade`?",
-        "Integrated Gradients does see your spot: there x differs from the baseline. Φ contains "
+        "Your spot is seen by Integrated Gradients: there x differs from the baseline. Φ contains "
         "x − x′; make that zero in the spot.",
     ),
     "rises": graded(

@@ -69,6 +69,8 @@ TRANSLATED = {
     "a typing error.",
     "maximum recursion depth": "The function calls itself without an end; a method of the package "
     "with the same name may have been meant.",
+    "dimension out of range": "There are fewer dimensions than your line counts on. `.flatten(1)` "
+    "makes (N, everything else) of any shape, and dim=-1 is the last, however many there are.",
     "division by zero": "With a single draw n − 1 is zero: look at what you divide by.",
 }
 

@@ -80,13 +80,21 @@ def ends_half(n: int) -> tuple[Tensor, Tensor]:
     return torch.linspace(0, 1, n), w
 
 
-def with_path(change: Callable) -> Callable:
-    """Function of (model, x, x′, target, α), summed over the midpoints of the path."""
+def walked_on(model, x, baseline, target, steps=32):
+    z, total = baseline, torch.zeros_like(x)
+    for a in evenly(steps, 0.5).to(x):
+        z = between(x, z, a)
+        total = total + gradient_at(model, z, target)
+    return (x - baseline) * total / steps
+
+
+def with_path(change: Callable, way: bool = True) -> Callable:
+    """Mean of a function of (model, x, x′, target, α) at the midpoints, times the way or not."""
 
     def function(model, x, baseline, target, steps=32):
         x, b = x.detach(), baseline.detach()
         parts = [change(model, x, b, target, a) for a in evenly(steps, 0.5).to(x)]
-        return (x - b) * torch.stack(parts).mean(0)
+        return ((x - b) if way else 1) * torch.stack(parts).mean(0)
 
     return function
 
@@ -316,6 +324,48 @@ INTEGRATED_GRADIENTS = Exercise(
         first_baseline=(collected(place=lambda x, b, a: between(x, b[:1], a),
                                   finish=lambda g, x, b: (x - b[:1]) * g),
             "Every sample got the first one's baseline. Row n of `baseline` belongs to sample n."),
+        walked_on=(walked_on,
+            "Each point starts where the last one ended: the baseline was overwritten on the way. "
+            "Every point is x′ + α(x − x′), measured from x′ itself."),
+        not_scaled=(collected(points=lambda n: torch.arange(n) + 0.5),
+            "Your α are j + ½, far beyond the input. α runs from 0 to 1: (j + ½)/n."),
+        ends_cut_off=(collected(points=lambda n: torch.linspace(0, 1, n)[1:-1]),
+            "You took the inner points of a `linspace`, n − 2 of them, and divided by n. The "
+            "midpoints are (j + ½)/n, n of them."),
+        times_sum=(collected(finish=lambda g, x, b: (x + b) * g),
+            "You multiplied by x + x′; the way from the baseline to the input is x − x′."),
+        times_sign=(collected(finish=lambda g, x, b: (x - b).sign() * g),
+            "Only the sign of x − x′ is left. A pixel that went far has the larger part."),
+        times_spread=(collected(finish=lambda g, x, b: (x - b) / (x - b).std() * g),
+            "You divided x − x′ by its spread. Leave it as it is, or the parts do not add up."),
+        divided_by_the_way=(collected(finish=lambda g, x, b: g / (x - b)),
+            "You divided by x − x′; the gradient is multiplied by it."),
+        times_the_point=(with_path(lambda m, x, b, t, a: gradient_at(m, between(x, b, a), t) *
+                                   between(x, b, a), way=False),
+            "Each gradient was multiplied by its own point of the path (gradient × input, along "
+            "the way). The factor is the whole way, x − x′, once."),
+        of_scores=(with_path(lambda m, x, b, t, a: spread_over(
+                own_scores(m(between(x, b, a)), t), x).expand_as(x).detach()),
+            "You averaged the *scores* along the path. It is the gradients, ∂S/∂x at each point, "
+            "that are averaged."),
+        always_class_0=(with_target(lambda m, x, b, t: torch.zeros_like(t)),
+            "You explained class 0 in every sample; use `target`."),
+        positive_gradients=(collected(mean=lambda g, a, n: g.relu().mean(0)),
+            "You cut the negative gradients off. Gradients of both signs belong in the mean."),
+        signs_of_gradients=(collected(mean=lambda g, a, n: g.sign().mean(0)),
+            "Only the signs of the gradients are left. Their sizes belong in the mean."),
+        unit_gradients=(collected(mean=lambda g, a, n: (g / spread_over(
+                g.flatten(0, 1).flatten(1).norm(dim=1), g.flatten(0, 1)).reshape(
+                *g.shape[:2], *[1] * (g.ndim - 2))).mean(0)),
+            "You brought every gradient to the length 1. Where the score is flat the gradient is "
+            "small, and has to stay so, or the parts do not add up."),
+        largest_gradient=(collected(mean=lambda g, a, n: g.amax(0)),
+            "You took the largest gradient along the path; the integral is their mean."),
+        median_gradient=(collected(mean=lambda g, a, n: g.median(0).values),
+            "You took the median along the path; the integral is the mean."),
+        weighted_by_alpha=(collected(mean=lambda g, a, n: torch.einsum(
+                "j,j...->...", a / a.sum(), g)),
+            "You weighed the gradients by α. All intervals are equally wide: 1/n each."),
         absolute_gradients=(collected(mean=lambda g, a, n: g.abs().mean(0)),
             "You averaged |∇S| along the path. Gradients of both signs must be allowed to cancel, "
             "or nothing adds up; take absolute values when you draw."),
@@ -471,6 +521,20 @@ def of_the_difference(model, phi, x, baseline, target):
         return phi.flatten(1).sum(1) - own_scores(model(x - baseline), target)
 
 
+def multiplied_again(model, phi, x, baseline, target):
+    return gap_of(model, phi * (x - baseline), x, baseline, target)
+
+
+def of_the_inputs_prediction(model, phi, x, baseline, target):
+    with torch.no_grad():
+        return gap_of(model, phi, x, baseline, model(x).argmax(1))
+
+
+def every_class(model, phi, x, baseline, target):
+    with torch.no_grad():
+        return phi.flatten(1).sum(1)[:, None] - (model(x) - model(baseline))
+
+
 def asked(*shape: int, seed: int, model: nn.Module, target: Tensor) -> dict[str, Any]:
     """Arguments of `gap_of`, with parts that do not add up."""
     return dict(model=model, phi=random(*shape, seed=seed + 2),
@@ -526,6 +590,26 @@ GAP_OF = Exercise(
             "of the score."),
         relative_to_the_score=(gap_from(lambda p, s, b: right_gap(p, s, b) / s),
             "You divided by the score; leave the gap in its units."),
+        sizes=(gap_from(lambda p, s, b: p.abs() - (s - b).abs()),
+            "You compared sizes, |ΣΦ| and |S(x) − S(x′)|. Two of opposite sign would pass: keep "
+            "the signs."),
+        multiplied_again=(multiplied_again,
+            "You multiplied Φ by x − x′. It has that factor already: add its parts up as they "
+            "are."),
+        rise_of_the_batch=(gap_from(lambda p, s, b: p - (s - b).sum()),
+            "You added up the rises of the whole batch. Each sample has its own."),
+        mean_rise_of_the_batch=(gap_from(lambda p, s, b: p - (s - b).mean()),
+            "You averaged the rises of the whole batch. Each sample has its own."),
+        of_the_inputs_prediction=(of_the_inputs_prediction,
+            "You used the class that is predicted for x, at both ends. Φ explains `target`."),
+        sigmoids=(gap_from(right_gap, score=lambda y, t: own_scores(y.sigmoid(), t)),
+            "You put a sigmoid on the scores; Φ explains the logit, the model's output as it is."),
+        every_class=(every_class,
+            "You subtracted the rise of every class, an (N, classes) table. S is the score of "
+            "`target`: `.gather(1, target[:, None])[:, 0]`."),
+        first_row=(gap_from(right_gap, score=lambda y, t: y[0, t]),
+            "All scores were taken from the first row, `[0, target]`. Row n belongs to sample n: "
+            "`.gather(1, target[:, None])[:, 0]`."),
         ratio=(gap_from(lambda p, s, b: p / (s - b)),
             "You divided the two; the gap is their difference."),
         absolute_sum=(gap_from(right_gap, total=lambda phi: phi.abs().flatten(1).sum(1)),

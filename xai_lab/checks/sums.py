@@ -168,6 +168,23 @@ RIEMANN = Exercise(
                             "n − 1 middles", "(j + ½)/n", "n of them")),
         n_minus_one_points=(summed(lambda n, s: evenly(n - 1, s)),
             "You took n − 1 points; n are asked for, one in each of n intervals."),
+        first_is_missing=(summed(lambda n, s: evenly(n, s)[1:], lambda v, n: v.sum() / n),
+            "The first bar is missing: your loop starts at 1. With n pieces j runs from 0 to "
+            "n − 1, which is `range(n)`."),
+        last_is_missing=(summed(lambda n, s: evenly(n, s)[:-1], lambda v, n: v.sum() / n),
+            "The last bar is missing: your loop ends at n − 2. With n pieces j runs from 0 to "
+            "n − 1, which is `range(n)`."),
+        one_too_far=(summed(lambda n, s: evenly(n, s + 1)),
+            "Your loop runs from 1 to n, so every point lies one piece too far to the right. j "
+            "starts at 0: `range(n)`."),
+        trapezoid_of_n=(summed(both_ends, weighed),
+            "That is the trapezoid rule, whatever rule is asked for: both ends, each with half "
+            "the weight. Take one point in each interval."),
+        midpoint_is_left=(only("midpoint", always(0.0)),
+            "Your midpoint rule is the left one: the half has got lost. Its points are "
+            "(j + ½)/n."),
+        midpoint_is_right=(only("midpoint", always(1.0)),
+            "Your midpoint rule is the right one. Its points are (j + ½)/n."),
         not_scaled=(summed(lambda n, s: evenly(n, s) * n),
             "You asked f at j + s. α runs from 0 to 1: (j + s)/n."),
         times_alpha=(lambda f, n, rule="midpoint": (f(a := evenly(n, SHIFT[rule])) * a).mean(),
@@ -218,6 +235,13 @@ def turned(result: Callable[[Tensor, Tensor, Tensor], Tensor]) -> Callable:
     return lambda x, baseline, alphas: (
         result(x, baseline, along(alphas, x)) + 0 * interpolate(x, baseline, alphas)
     )
+
+
+def walked_on(x, baseline, alphas):
+    points = [baseline]
+    for a in alphas:
+        points.append(points[-1] + a * (x - points[-1]))
+    return torch.stack(points[1:])
 
 
 def path(*shape: int, seed: int, alphas: Sequence[float], double: bool = False) -> Callable:
@@ -290,6 +314,16 @@ INTERPOLATE = Exercise(
         joined=(lambda x, baseline, alphas: interpolate(x, baseline, alphas).flatten(0, 1),
             "You joined the points with `torch.cat`, so α and x's first dimension are one. "
             "`torch.stack` gives the α a dimension of its own: (n, *x.shape)."),
+        walked_on=(walked_on,
+            "Each point starts where the last one ended: the baseline was overwritten on the way. "
+            "Every point is measured from x′ itself."),
+        left_points=(turned(lambda x, b, a: interpolate(x, b, evenly(len(a), 0).to(a))),
+            "You made points of your own, j/n. `alphas` says which ones are wanted, in which "
+            "order."),
+        brackets=(turned(lambda x, b, a: (b + a) * (x - b)),
+            "There are brackets where none belong: α multiplies x − x′, and x′ is added to that."),
+        alpha_added=(turned(lambda x, b, a: b + a + (x - b)),
+            "α is added where it multiplies: x′ + α(x − x′)."),
         mean_baseline=(turned(lambda x, b, a: b.mean() + a * (x - b.mean())),
             "You took one number, the mean, for the baseline. Each pixel has an x′ of its own."),
         endpoints=(turned(lambda x, b, a: torch.where(a > 0.5, x, b)),
@@ -354,8 +388,8 @@ def slanted(a: Tensor) -> Tensor:
 
 
 MAPPED = (
-    "NumPy's nodes lie in [−1, 1], and α in [0, 1]: {}. A node p belongs to α = (p + 1)/2, and an "
-    "interval half as wide has weights half as large."
+    "The nodes that NumPy gives lie in [−1, 1], and α in [0, 1]: {}. A node p belongs to "
+    "α = (p + 1)/2, and an interval half as wide has weights half as large."
 )
 ANOTHER_RULE = "That is the {} rule; Gauss's nodes lie closer together towards both ends."
 GAUSS = Exercise(
@@ -423,6 +457,14 @@ GAUSS = Exercise(
             "You took 2n nodes. n of them are exact up to the degree 2n − 1: n are asked for."),
         degree=(lambda f, n: gauss(f, 2 * n - 1),
             "You took 2n − 1 nodes. That is the *degree* up to which n nodes are exact."),
+        always_many=(lambda f, n: gauss(f, 20),
+            "You take the same number of nodes whatever n is: n of them are asked for."),
+        half_as_many=(lambda f, n: gauss(f, max(n // 2, 1)),
+            "You took n/2 nodes; n are asked for."),
+        nodes_cut=(by_nodes(nodes=lambda p: p.clamp(0, 1)),
+            MAPPED.format("you cut off those below zero")),
+        weights_made_of_one=(by_nodes(part=lambda v, w, p: v * w.softmax(0)),
+            "You took a softmax of the weights. They sum to 2 on [−1, 1]; halve them."),
         one_is_missing=(by_nodes(part=lambda v, w, p: (v * w / 2)[:-1]),
             "The last node is missing. Look at the range of the loop."),
         first_is_missing=(by_nodes(part=lambda v, w, p: (v * w / 2)[1:]),

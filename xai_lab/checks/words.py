@@ -107,6 +107,34 @@ def all_moved_then_hidden(read, embed, ids, pad, special, target, steps=32):
     return found * ~special
 
 
+def plain(read, embed, ids, target, finish):
+    with torch.no_grad():
+        x = embed(ids)
+    return finish(x, gradient_at(read, x[None], torch.tensor([target], device=ids.device))[0])
+
+
+def each_alone(read, embed, ids, pad, special, target, of):
+    """What ``of(x, x with token t replaced, class)`` says of each token t."""
+    with torch.no_grad():
+        x, blank = embed(ids)[None], embed(torch.tensor(pad, device=ids.device))
+    found = []
+    for t, stays in enumerate(special.tolist()):
+        b = x.clone()
+        b[0, t] = x[0, t] if stays else blank
+        found.append(of(x, b, torch.tensor([target], device=ids.device)))
+    return torch.stack(found)
+
+
+def one_by_one(read, embed, ids, pad, special, target, steps=32):
+    return each_alone(read, embed, ids, pad, special, target,
+                      lambda x, b, c: integrated_gradients(read, x, b, c, steps).sum())  # fmt: skip
+
+
+def taken_away(read, embed, ids, pad, special, target, steps=32):
+    return each_alone(read, embed, ids, pad, special, target,
+                      lambda x, b, c: (read(x) - read(b)).detach()[0, target])  # fmt: skip
+
+
 def by_the_table(read, embed, ids, pad, special, target, steps=32):
     found = token_attributions(read, embed, ids, pad, special, target, steps)
     return torch.stack([found[ids == number].sum() for number in ids])
@@ -153,7 +181,9 @@ TOKEN_ATTRIBUTIONS = Exercise(
              lambda: sentence(1, 5, 7, 3, 9, 2, special=(0, 5), seed=1, pad=4, target=1, steps=5)),
         Case("two parts, with a special token between them",
              lambda: sentence(1, 6, 2, 8, 10, 11, 2, special=(0, 2, 6), seed=2, pad=3, target=0,
-                              steps=4)),
+                              steps=4),
+             alone="There may be special tokens in the middle, too: `special` says which they are, "
+             "and not their being first and last."),
         Case("a word that stands there twice, in the middle of the model's training",
              lambda: (made := sentence(1, 5, 7, 5, 2, special=(0, 4), seed=3, pad=6, target=3,
                                        steps=3)) | dict(embed=with_gradients(made["embed"]),
@@ -230,6 +260,41 @@ TOKEN_ATTRIBUTIONS = Exercise(
         length_of_unit=(of_tokens(finish=lambda phi: phi.sum(1) / phi.sum(1).norm()),
             "You divided by the length of the result, as some tutorials do. Leave the sums as they "
             "are: they add up to the rise of the score."),
+        one_by_one=(one_by_one,
+            "You moved one token at a time, with all others in place. On the path all words move "
+            "together, from the baseline to the sentence: one path for all tokens."),
+        taken_away=(taken_away,
+            "You replaced one token after another and looked how far the score falls. That is "
+            "occlusion; Integrated Gradients collects the gradient along a path."),
+        first_number=(of_tokens(finish=lambda phi: phi[:, 0]),
+            "You took the first number of each embedding; all of them are added up: "
+            "`phi.sum(-1)`."),
+        ends_left_out=(of_tokens(finish=lambda phi: phi.sum(1)[1:-1]),
+            "The first and the last token are missing from the result. One number for *each* token "
+            "is wanted; those of the special ones are zero."),
+        gradient_x_input=(lambda read, embed, ids, pad, special, target, steps=32: plain(
+                read, embed, ids, target, lambda x, g: (x * g).sum(1)),
+            "That is gradient × embedding at the sentence itself, without a path and without a "
+            "baseline."),
+        gradient_length=(lambda read, embed, ids, pad, special, target, steps=32: plain(
+                read, embed, ids, target, lambda x, g: g.norm(dim=1)),
+            "That is the length of the gradient at the sentence itself, which is saliency: no "
+            "path, no baseline, no sign."),
+        mean_gradient_length=(of_tokens(
+                method=next(m.function for m in INTEGRATED_GRADIENTS.mistakes
+                            if m.name == "without_difference"),
+                finish=lambda phi: phi.norm(dim=1)),
+            "You took the length of the mean gradient. It is multiplied by x − x′, number by "
+            "number, and then added up: that has a sign and a unit."),
+        filled_with_the_number=(lambda read, embed, ids, pad, special, target, steps=32: of_tokens(
+                lambda x, _, special: kept_special(x, torch.full_like(x[0], pad), special))(
+                read, embed, ids, pad, special, target, steps),
+            "Your baseline holds the *number* of the token `pad` in every place. Its embedding is "
+            "meant, `embed(torch.tensor(pad))`."),
+        mean_number=(of_tokens(lambda x, pad, special: kept_special(
+                x, x.mean().expand_as(x[0]), special)),
+            "Your baseline is the mean of all numbers of the sentence; take the embedding of the "
+            "token `pad`."),
         special_left_out=(special_left_out,
             "The special tokens are missing from the result. One number for *each* token is "
             "wanted; those of the special ones are zero."),
@@ -310,6 +375,20 @@ def special_at_the_end(values, places, count):
     return total
 
 
+def counted(values, places, count):
+    return torch.tensor([float(places.count(k)) for k in range(count)]).to(values)
+
+
+def special_in_all(values, places, count):
+    outside = sum(v for v, p in zip(values, places, strict=True) if p is None)
+    return word_sums(values, places, count) + outside
+
+
+def out_of_step(values, places, count):
+    inside = [p for p in places if p is not None]
+    return word_sums(values[: len(inside)], inside, count)
+
+
 def evenly_shared(values, places, count):
     outside = sum(v for v, p in zip(values, places, strict=True) if p is None)
     return word_sums(values, places, count) + outside / count
@@ -340,7 +419,9 @@ WORD_SUMS = Exercise(
              lambda: pieces(None, 0, 1, 1, None, count=3, seed=43),
              alone="A word without a token gets zero: make the result `count` long."),
         Case(f"text without special tokens{WHERE}",
-             lambda: on_device(pieces(0, 1, 1, 2, count=3, seed=44))),
+             lambda: on_device(pieces(0, 1, 1, 2, count=3, seed=44)),
+             alone="A text may come without special tokens. What belongs to no word has the place "
+             "None; first and last have nothing to do with it."),
     ),
     mistakes=catalogue(
         mean=(merged(lambda v: v.mean()),
@@ -388,6 +469,27 @@ WORD_SUMS = Exercise(
         shifted_back=(merged(lambda v: v.sum(), first=lambda values: values.roll(1)),
             "Values and places are out of step by one: `places` has an entry for every token, also "
             "for [CLS] (it is None)."),
+        special_in_all=(special_in_all,
+            "What belongs to no word was added to *every* word: indexing with None, `total[None]`, "
+            "means all of them. Write `if place is not None`."),
+        by_the_words_number=(lambda values, places, count: word_sums(
+                torch.stack([values[0 if p is None else p] for p in places]), places, count),
+            "You added `values[place]`, the value of the token that has the *word's* number. Take "
+            "the token's own: `for value, place in zip(values, places)`."),
+        out_of_step=(out_of_step,
+            "You took the None out of `places` and left `values` as they are, so the two are out "
+            "of step. Go through both together."),
+        mean_with_gaps=(lambda values, places, count: (
+                word_sums(values, places, count) / counted(values, places, count)),
+            "You divided by the number of a word's tokens, which may be none. Each token has its "
+            "share of the score: add them up."),
+        as_many_as_tokens=(lambda values, places, count: word_sums(values, places, len(values)),
+            "The result is as long as there are tokens; one number a word is wanted, `count` of "
+            "them."),
+        special_behind=(lambda values, places, count: special_at_the_end(
+                values, places, count + 1),
+            "The result has a place too many at the end, with what belongs to no word in it. Leave "
+            "that out: `count` numbers are wanted."),
         shared=(evenly_shared,
             "What belongs to no word was shared out among the words. Leave it out."),
         token_by_token=(without_special,
@@ -404,8 +506,7 @@ WORD_SUMS = Exercise(
         backwards=(of_all(lambda t: t.flip(0)), "The words stand in reverse order."),
         by_rank=(of_all(lambda t: t.sort(descending=True).values),
             "The words were sorted by their value. Place k of the result belongs to word k."),
-        counted=(lambda values, places, count: torch.tensor(
-                [float(places.count(k)) for k in range(count)]).to(values),
+        counted=(counted,
             "You counted each word's tokens; add up their values."),
         column=(of_all(lambda t: t[:, None]),
             "The values are right, in a column; (count,) is wanted."),
