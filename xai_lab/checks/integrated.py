@@ -438,7 +438,7 @@ INTEGRATED_GRADIENTS = Exercise(
             "You differentiated by x through αx: the path from zeros, and each gradient α times "
             "too small. Make the point x′ + α(x − x′) a leaf of its own and differentiate by it."),
         **{f"always_{n}": (fixed_steps(n), f"You always take {n} steps; use `steps`.")
-           for n in (10, 20, 25, 30, 32, 50, 64, 100, 200, 300)},
+           for n in (10, 20, 25, 32, 50, 100)},
         normalised=(collected(finish=lambda g, x, b: (p := (x - b) * g) / spread_over(
                 p.abs().flatten(1).amax(1), p)),
             "You divided each map by its largest value. Then the parts do not add up to the "
