@@ -72,7 +72,7 @@ def integrated_gradients(
     baseline : str, Tensor or a sequence of them
         x′, see `xai_lab.baselines.baselines`: ``"black"``, ``"white"``, ``"mean"``, ``"blur"``,
         ``"noise"``, a tensor, or several, over which the attribution is averaged. With
-        ``"noise"`` or several this is the method of expected gradients.
+        several that are drawn from the data this is the method of expected gradients.
     normalisation : (mean, std), optional
         Of the inputs, for a baseline by name: ``net.normalisation``.
     steps : int

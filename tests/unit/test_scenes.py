@@ -265,3 +265,12 @@ def test_a_grid_of_another_number_of_cells_is_refused(cells):
         grids.photo_grid(["cat"] * cells)
     with pytest.raises(ValueError, match="n is 0"):
         grids.scene_grids(0)
+
+
+def test_scenes_move_to_a_device_whole():
+    made = scenes(2, seed=0)
+    moved = made.to("meta")
+    kinds = {name for name, value in vars(moved).items() if isinstance(value, torch.Tensor)}
+    assert {getattr(moved, name).device.type for name in kinds} == {"meta"}
+    assert made.images.device.type == "cpu"
+    assert moved.captions == made.captions

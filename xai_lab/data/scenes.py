@@ -15,7 +15,7 @@ material: outlines, patterns and grounds.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 from numbers import Integral, Real
 from typing import Any
@@ -97,6 +97,15 @@ class Scenes:
         kept = {f.name: getattr(self, f.name) for f in fields(self)}
         factors = {name: values[part] for name, values in kept.pop("factors").items()}
         return Scenes(factors=factors, **{name: values[part] for name, values in kept.items()})
+
+    def to(self, device: torch.device | str) -> Scenes:
+        """Scenes with their pictures, labels and masks on a device; the factors stay."""
+        moved: dict[str, Any] = {
+            f.name: value.to(device)
+            for f in fields(self)
+            if isinstance(value := getattr(self, f.name), Tensor)
+        }
+        return replace(self, **moved)
 
 
 def scenes(

@@ -51,7 +51,7 @@ def sentences(
         )
     rows = {}
     for title, (words, values) in texts.items():
-        numbers = np.asarray(values, dtype=float)
+        numbers = as_numbers(values)
         if len(words) != len(numbers):
             raise ValueError(
                 f"{title!r} has {len(words)} words and {len(numbers)} values, expected as many; "
@@ -160,6 +160,13 @@ class Sentences:
 UNSEEN = "position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%)"
 
 
+def as_numbers(values: Sequence[float] | Tensor) -> np.ndarray:
+    """Values for the eye, from whichever device."""
+    if isinstance(values, Tensor):
+        values = values.detach().double().cpu()
+    return np.asarray(values, dtype=float)
+
+
 def luminance(colour: np.ndarray) -> float:
     """Relative luminance of an sRGB colour, as contrast is measured (WCAG 2)."""
     linear = np.where(colour <= 0.04045, colour / 12.92, ((colour + 0.055) / 1.055) ** 2.4)
@@ -190,7 +197,7 @@ def bars(
     -------
     matplotlib.figure.Figure
     """
-    numbers = np.asarray(values, dtype=float)
+    numbers = as_numbers(values)
     order = np.argsort(-np.abs(numbers), kind="stable")[:top]
     with style():
         figure, ax = plt.subplots(figsize=(6.4, 0.3 * len(order) + 0.8))
