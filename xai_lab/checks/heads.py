@@ -907,15 +907,19 @@ def seen_patches(n: int, heads: int, grid: tuple[int, int], special: int, seed: 
     return dict(attention=soft(n, heads, T, T, seed=seed), grid=grid)
 
 
+SIZES = (
+    "the sizes do not fit. A row has T numbers: first T − h·w special tokens (CLS, perhaps "
+    "registers too), then h·w patches, which need be no square"
+)
+
+
 def with_a_word(function: Callable, arguments: dict) -> Tensor:
     """Call a function; where its sizes do not fit, say what the likely reason is."""
     try:
         return function(arguments["attention"], arguments["grid"])
     except RuntimeError as error:
         if re.search("invalid for input of size|multiply up to", str(error)):
-            # The traceback stays the student's own.
-            error.args = (f"{error}. Of a row's T numbers h·w are patches, and T − h·w special "
-                          "tokens stand before them: are exactly those dropped?",)  # fmt: skip
+            error.args = (SIZES,)  # the traceback stays the student's own
         raise
 
 
@@ -960,11 +964,6 @@ CLS_MAPS = Exercise(
         one_dropped_and_cut=(folding(cut=lambda r, s, p: r[..., 1 : 1 + p]),
             "You dropped one token. There may be registers and others behind CLS: all T − h·w "
             "tokens before the patches go."),
-        one_dropped=(folding(cut=lambda r, s, p: r[..., 1:]),
-            "You dropped one token. There may be registers and others behind CLS: all T − h·w "
-            "tokens before the patches go. "),
-        two_dropped=(folding(cut=lambda r, s, p: r[..., 2:]),
-            "You dropped two tokens, always. It is T − h·w that stand before the patches."),
         last_dropped=(folding(cut=lambda r, s, p: r[..., :-1]),
             "You dropped the last token. CLS is the first."),
         by_columns=(folding(fold=down_the_columns),
@@ -974,13 +973,6 @@ CLS_MAPS = Exercise(
             "Your maps lie on their side (transposed): h rows of w patches."),
         width_first=(folding(fold=lambda r, g: r.unflatten(-1, g[::-1])),
             "h and w are exchanged: the grid is (h, w), rows first, as in (N, C, H, W)."),
-        square=(folding(fold=lambda r, g: r.unflatten(-1, (math.isqrt(r.shape[-1]),) * 2)),
-            "You took the root of the number of patches for the side. A picture need not be a "
-            "square: `grid` says h and w."),
-        square_one_dropped=(folding(cut=lambda r, s, p: r[..., 1:], fold=lambda r, g: r.unflatten(
-                -1, (math.isqrt(r.shape[-1]),) * 2)),
-            "You took the root of T − 1 for the side. A picture need not be a square, and CLS "
-            "need not be the only special token: `grid` says h and w."),
         not_folded=(folding(fold=lambda r, g: r),
             "The patches are right, in a line. Fold them: `.unflatten(-1, grid)`."),
         last_row=(folding(row=lambda A: A[:, :, -1]),
