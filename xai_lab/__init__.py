@@ -20,6 +20,7 @@ if TYPE_CHECKING:  # what stands here is loaded when it is first used, see below
     )
     from xai_lab.core import device, predict
     from xai_lab.data import photo
+    from xai_lab.diagnosis import diagnose
     from xai_lab.edits import keep_only, occlude, paste_cue, swap_background
     from xai_lab.generation import logit_lens, prompt_attribution
     from xai_lab.gradients import (
@@ -44,6 +45,7 @@ __all__ = [
     "cls_map",
     "completeness_gap",
     "device",
+    "diagnose",
     "flow",
     "grad_cam",
     "grad_cam_plus_plus",
@@ -85,6 +87,7 @@ HOME = {
 }
 HOME |= dict.fromkeys(("keep_only", "occlude", "paste_cue", "swap_background"), "edits")
 HOME |= dict.fromkeys(("ImageInterpreter", "TextInterpreter"), "interpret")
+HOME |= {"diagnose": "diagnosis"}
 # The function `cam` is in the module of its name: `from xai_lab.cam import cam`.
 LAZY = (
     "attention",
@@ -94,6 +97,7 @@ LAZY = (
     "cli",
     "core",
     "data",
+    "diagnosis",
     "edits",
     "evidence",
     "faithfulness",

@@ -220,7 +220,7 @@ def variations(images: Tensor, *, normalisation: Normalisation | None = None) ->
     for name in CORNERS:
         top, left = corner(name, height - h, width - w)
         cut = x[:, :, top : top + h, left : left + w]
-        made[f"crop, {name}"] = F.interpolate(cut, (height, width), mode="bilinear")
+        made[f"{name} crop"] = F.interpolate(cut, (height, width), mode="bilinear")
     made["blurred"] = softened(x, max(0.7, min(height, width) / 100))
     pixels = (x * std + mean).clamp(0, 1)
     for name, light in (("darker", 0.7), ("brighter", 1.3)):

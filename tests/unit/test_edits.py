@@ -183,7 +183,7 @@ def test_variations_keep_the_size_and_name_what_they_do():
     assert all(one.shape == x.shape for one in made.values())
     assert torch.equal(made["flipped"].flip(3), x)
     assert made["darker"].mean() < x.mean() < made["brighter"].mean()
-    assert sum(name.startswith("crop") for name in made) == 5
+    assert sum(name.endswith("crop") for name in made) == 5
     told = variations((x - MEAN) / STD, normalisation=(MEAN.flatten(), STD.flatten()))
     for name, one in told.items():
         torch.testing.assert_close(one * STD + MEAN, made[name], atol=1e-5, rtol=1e-5)

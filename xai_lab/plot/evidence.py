@@ -7,6 +7,7 @@ elsewhere.
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -70,16 +71,18 @@ def outlined(ax: plt.Axes, picture: Tensor, values: Tensor, marked: Tensor | Non
     """Map over the picture in grey, and the rim of an area."""
     flat = values.float().cpu().numpy()
     draw_map(ax, flat, limit(flat), False, picture.expand(3, -1, -1))
-    if marked is not None and marked.any():
-        height, width = picture.shape[1:]
-        ax.contour(
-            np.arange(width) + 0.5,
-            np.arange(height) + 0.5,
-            marked.float().cpu().numpy(),
-            levels=[0.5],
-            colors=["white"],
-            linewidths=1.2,
-        )
+    if marked is not None:
+        rim(ax, marked)
+
+
+def rim(ax: plt.Axes, mask: Tensor) -> None:
+    """Line around an area ``(H, W)``."""
+    if not mask.any() or mask.all():
+        return
+    height, width = mask.shape
+    x, y = np.arange(width) + 0.5, np.arange(height) + 0.5
+    inside = mask.float().cpu().numpy()
+    ax.contour(x, y, inside, levels=[0.5], colors=["white"], linewidths=1.2)
 
 
 def drops(
@@ -154,6 +157,60 @@ def words(
         axes[0, 0].set_yticks(range(len(words)), labels=list(words))
         axes[0, 0].invert_yaxis()
     return closed(figure)
+
+
+def disputed(found: Any) -> Figure:
+    """Maps of two classes and their difference, and both probabilities after each experiment.
+
+    Parameters
+    ----------
+    found : Diagnosis
+        From `xai_lab.diagnose`.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Outlined in white what is disputed, on the picture the object.
+    """
+    answers, maps = found.answers(), list(found.maps.items())[:3]
+    rows = 0.24 * len(answers) + 0.9
+    with style():
+        figure = plt.figure(figsize=(7.2, 2.4 + rows))
+        parts: Any = figure.subfigures(2, 1, height_ratios=[2.4, rows])
+        axes = np.atleast_1d(parts[0].subplots(1, 1 + len(maps)))
+        for ax in axes:
+            ax.set_axis_off()
+        axes[0].imshow(rgb(found.picture))
+        axes[0].set_title("what it sees", fontsize=9)
+        if "object" in found.regions:
+            rim(axes[0], found.regions["object"].mask)
+        for ax, (name, values) in zip(axes[1:], maps, strict=True):
+            area = found.regions.get("disputed") if "," in name else None
+            outlined(ax, found.picture, values, area and area.mask)
+            ax.set_title(textwrap.fill(name, 22), fontsize=9)
+        both(parts[1].subplots(), answers, found.predicted.label, found.true.label)
+    return closed(figure)
+
+
+def both(ax: plt.Axes, answers: Mapping[str, Any], said: str, true: str) -> None:
+    """Two probabilities a row: filled for the class that was said, hollow for the true one."""
+    for height, one in enumerate(answers.values()):
+        ax.plot([one.predicted, one.true], [height] * 2, color=QUIET, linewidth=2, zorder=1)
+        first = ax.scatter(one.predicted, height, s=40, color=HIGHLIGHT, zorder=2)
+        second = ax.scatter(
+            one.true, height, s=70, facecolor="none", edgecolor=DARK, linewidth=1.5, zorder=3
+        )
+    ax.set_yticks(range(len(answers)), labels=list(answers), fontsize=8)
+    ax.invert_yaxis()
+    ax.set(xlim=(-0.03, 1.03), xlabel="probability")
+    ax.tick_params(axis="y", length=0)
+    ax.legend(
+        [first, second],
+        [f"{said} (said)", f"{true} (true)"],
+        loc="lower center",
+        bbox_to_anchor=(0.5, 1),
+        ncols=2,
+    )
 
 
 def rgb(picture: Tensor) -> np.ndarray:
