@@ -18,7 +18,7 @@ from xai_lab.core import check_count
 
 #: ``(N, T)`` numbers of tokens, or the tokens as strings, of one sample or of each.
 Tokens = Tensor | Sequence[str] | Sequence[Sequence[str]]
-#: ``[CLS]``, ``<s>``, ``<|endoftext|>``, and punctuation alone, also behind the marks of a new word.
+#: ``[CLS]``, ``<s>``, ``<|endoftext|>`` and punctuation alone, also behind the marks of a new word.
 DELIMITER = re.compile(r"^[Ġ▁]?(\[[A-Z]+\]|<[^<>]+>|[^\w\s#]+)$")
 #: Largest step of a dilated head.
 STEPS = (2, 3, 4)
