@@ -34,6 +34,7 @@ if TYPE_CHECKING:  # what stands here is loaded when it is first used, see below
     from xai_lab.interpret import ImageInterpreter, TextInterpreter
     from xai_lab.models import load
     from xai_lab.patterns import head_patterns
+    from xai_lab.shortcuts import find_shortcuts
     from xai_lab.words import text_attributions
 
 __version__ = "0.1.0"
@@ -46,6 +47,7 @@ __all__ = [
     "completeness_gap",
     "device",
     "diagnose",
+    "find_shortcuts",
     "flow",
     "grad_cam",
     "grad_cam_plus_plus",
@@ -87,7 +89,7 @@ HOME = {
 }
 HOME |= dict.fromkeys(("keep_only", "occlude", "paste_cue", "swap_background"), "edits")
 HOME |= dict.fromkeys(("ImageInterpreter", "TextInterpreter"), "interpret")
-HOME |= {"diagnose": "diagnosis"}
+HOME |= {"diagnose": "diagnosis", "find_shortcuts": "shortcuts"}
 # The function `cam` is in the module of its name: `from xai_lab.cam import cam`.
 LAZY = (
     "attention",
@@ -109,6 +111,7 @@ LAZY = (
     "models",
     "patterns",
     "plot",
+    "shortcuts",
     "words",
 )
 

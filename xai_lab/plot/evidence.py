@@ -13,6 +13,7 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
+import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
@@ -211,6 +212,40 @@ def both(ax: plt.Axes, answers: Mapping[str, Any], said: str, true: str) -> None
         bbox_to_anchor=(0.5, 1),
         ncols=2,
     )
+
+
+def contact_sheet(clusters: Sequence[Any], most: int = 12) -> Figure:
+    """A row for each cluster: its mean map, and some pictures under their maps.
+
+    Parameters
+    ----------
+    clusters : sequence of Cluster
+        From `xai_lab.find_shortcuts`.
+    most : int
+        Rows; the strongest clusters come first.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    rows = list(clusters)[:most]
+    columns = 1 + max(len(one.pictures) for one in rows)
+    side = 7.2 / columns
+    with style():
+        figure, axes = plt.subplots(
+            len(rows), columns, figsize=(7.2, len(rows) * (side + 0.32)), squeeze=False
+        )
+        for ax in axes.ravel():
+            ax.set_axis_off()
+        for line, one in zip(axes, rows, strict=True):
+            line[0].imshow(one.map, cmap="magma")
+            told = (
+                f"{one.label}, {len(one.members)} pictures, {one.accuracy:.0%} right: {one.verdict}"
+            )
+            line[0].set_title(told, fontsize=9, loc="left")
+            for ax, picture, values in zip(line[1:], one.pictures, one.maps, strict=False):
+                draw_map(ax, values, limit(values), False, torch.from_numpy(picture))
+    return closed(figure)
 
 
 def rgb(picture: Tensor) -> np.ndarray:

@@ -1,0 +1,350 @@
+"""Short cuts: those that were planted are found, on the honest network none is claimed."""
+
+import json
+import sys
+
+import joblib
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from xai_lab import find_shortcuts, load, shortcuts
+from xai_lab.data.scenes import SHAPES, scenes
+from xai_lab.shortcuts import Trial, judged, spectral_clusters
+
+N = 96
+
+
+@pytest.fixture(scope="module")
+def background():
+    return load("scenes-cnn-background", device="cpu")
+
+
+@pytest.fixture(scope="module")
+def watermark():
+    return load("scenes-cnn-watermark", device="cpu")
+
+
+@pytest.fixture(scope="module")
+def honest():
+    return load("scenes-cnn", device="cpu")
+
+
+@pytest.fixture(scope="module")
+def biased():
+    return scenes(N, seed=41, background_bias=0.95)
+
+
+@pytest.fixture(scope="module")
+def found(background, biased):
+    return find_shortcuts(background, biased, groups=2, batch_size=16)
+
+
+def same(a, b):
+    """Whether two results say the same, to the last picture and count."""
+    assert [one.label for one in a.clusters] == [one.label for one in b.clusters]
+    for one, other in zip(a.clusters, b.clusters, strict=True):
+        assert one.members == other.members
+        assert one.trials == other.trials
+        assert (one.verdict, one.reason) == (other.verdict, other.reason)
+        np.testing.assert_allclose(one.map, other.map, atol=1e-4)
+    assert (a.summary, a.broken, a.accuracy) == (b.summary, b.broken, b.accuracy)
+
+
+def test_the_planted_background_is_found_for_every_class(found):
+    tested = [one for one in found.clusters if one.verdict != "undecided"]
+    assert {one.label for one in tested} == set(SHAPES)
+    assert {one.verdict for one in tested} == {"short cut: background"}
+    assert all(one.inside < one.chance for one in tested)
+    assert "Short cuts confirmed" in found.summary
+
+
+def test_the_planted_watermark_is_found_for_its_class_alone(watermark):
+    some = scenes(N, seed=42, watermark=1)
+    result = find_shortcuts(watermark, some, groups=1, batch_size=16)
+    assert [one.label for one in result.found] == ["pentagon"]
+    cue = result.clusters[0]
+    assert cue.verdict == "short cut: cue"
+    assert cue is result.found[0], "the planted cue ranks first"
+    rim = cue.map.sum() - cue.map[2:-2, 2:-2].sum()
+    assert rim > 0.7, "a watermark is in a corner"
+
+
+@pytest.mark.parametrize(("seed", "bias"), [(1, {"background_bias": 0.95}), (2, {"watermark": 1})])
+def test_on_the_honest_network_no_short_cut_is_claimed(honest, seed, bias):
+    result = find_shortcuts(honest, scenes(N, seed=seed, **bias), groups=2, batch_size=16)
+    assert result.found == ()
+    assert "No short cut was confirmed" in result.summary
+    assert not any(one.verdict == "suspected" for one in result.clusters)
+
+
+def test_without_masks_the_objects_are_outlined(background, biased):
+    result = find_shortcuts(background, (biased.images, biased.labels), groups=1, batch_size=16)
+    assert {one.label for one in result.found} == set(SHAPES)
+
+
+def test_the_result_does_not_depend_on_batch_size_or_chunk(background, biased, found):
+    same(found, find_shortcuts(background, biased, groups=2, batch_size=5, chunk=17))
+
+
+def test_the_result_does_not_depend_on_the_order_of_the_pictures(background, biased, found):
+    order = torch.randperm(N, generator=torch.Generator().manual_seed(3))
+    parts = (biased.images[order], biased.labels[order], biased.masks[order])
+    result = find_shortcuts(background, parts, groups=2, batch_size=16)
+    assert len(result.clusters) == len(found.clusters)
+    for one, other in zip(result.clusters, found.clusters, strict=True):
+        names = [f"picture {order[int(name.split()[1])]}" for name in one.members]
+        assert names == list(other.members)
+        assert (one.trials, one.verdict) == (other.trials, other.verdict)
+
+
+def test_the_result_does_not_depend_on_who_does_the_work(background, biased, found):
+    same(found, find_shortcuts(background, biased, groups=2, batch_size=16, jobs=2))
+    with joblib.parallel_config(backend="threading", n_jobs=3):
+        same(found, find_shortcuts(background, biased, groups=2, batch_size=16))
+
+
+def test_a_scheduler_without_dask_is_told_in_words(background, biased, monkeypatch):
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with pytest.raises(ImportError, match="pip install distributed"):
+        find_shortcuts(background, biased, scheduler="tcp://127.0.0.1:8786")
+
+
+def test_a_scheduler_is_handed_to_joblib(monkeypatch):
+    monkeypatch.setitem(sys.modules, "distributed", sys)
+    asked = []
+    monkeypatch.setattr(joblib, "parallel_config", lambda **options: asked.append(options))
+    client = object()
+    shortcuts.backend("tcp://host:1")
+    shortcuts.backend(client)
+    assert asked == [
+        {"backend": "dask", "scheduler_host": "tcp://host:1"},
+        {"backend": "dask", "client": client},
+    ]
+
+
+class Counted:
+    """Data set that counts what is read, and may break off."""
+
+    def __init__(self, some, stop=None, error=KeyboardInterrupt):
+        self.pictures, self.stop, self.error, self.read = some, stop, error, []
+
+    def __len__(self):
+        return len(self.pictures)
+
+    def __getitem__(self, i):
+        if i == self.stop:
+            raise self.error
+        self.read.append(i)
+        some = self.pictures
+        return some.images[i], int(some.labels[i]), some.masks[i]
+
+
+def test_a_run_that_broke_off_goes_on_where_it_was(background, biased, found, tmp_path):
+    options = {"groups": 2, "batch_size": 16, "chunk": 16, "folder": tmp_path}
+    with pytest.raises(KeyboardInterrupt):
+        find_shortcuts(background, Counted(biased, stop=50), **options)
+    parts = sorted(path.name for path in tmp_path.glob("part-*.npz"))
+    assert parts == ["part-00000.npz", "part-00001.npz", "part-00002.npz"]
+    assert not list(tmp_path.glob(".*")), "nothing half-written is left"
+    rest = Counted(biased)
+    result = find_shortcuts(background, rest, **options)
+    assert min(rest.read[:48]) == 48, "what was done is not done again"
+    same(result, found)
+    again = Counted(biased)
+    same(find_shortcuts(background, again, **options), found)
+    assert len(again.read) < N, "only the pictures that are shown"
+
+
+def test_a_damaged_part_is_done_again(background, biased, found, tmp_path):
+    options = {"groups": 2, "batch_size": 16, "chunk": 32, "folder": tmp_path}
+    find_shortcuts(background, biased, **options)
+    (tmp_path / "part-00001.npz").write_bytes(b"half")
+    (tmp_path / "tests-00000.npz").write_bytes(b"")
+    same(find_shortcuts(background, biased, **options), found)
+
+
+def test_parts_of_another_run_are_not_taken(background, watermark, biased, tmp_path):
+    some = biased[:20]
+    find_shortcuts(background, some, folder=tmp_path)
+    for model, data, options in (
+        (watermark, some, {}),
+        (background, biased[1:21], {}),
+        (background, some, {"cells": 6}),
+    ):
+        with pytest.raises(ValueError, match="another run"):
+            find_shortcuts(model, data, folder=tmp_path, **options)
+    find_shortcuts(background, some, folder=tmp_path)
+
+
+def test_a_folder_that_cannot_be_written_to_is_told_in_words(background, biased, tmp_path):
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(ValueError, match="cannot be written to"):
+        find_shortcuts(background, biased[:10], folder=tmp_path / "file")
+
+
+# --------------------------------------------------------------------------------- folders, files
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """Folder of class folders, with broken files among good ones."""
+    some = scenes(36, seed=5, background_bias=1)
+    for i, (image, label) in enumerate(zip(some.images, some.labels.tolist(), strict=True)):
+        place = tmp_path / SHAPES[label]
+        place.mkdir(exist_ok=True)
+        pixels = (image.permute(1, 2, 0) * 255).round().byte().numpy()
+        Image.fromarray(pixels).save(place / f"{i:02d}.png")
+    (tmp_path / "star" / "<b>cut.png").write_bytes(b"\x89PNG\r\n\x1a\nhalf")
+    (tmp_path / "star" / "notes.txt").write_text("not a picture")
+    (tmp_path / "star" / ".hidden").write_text("never read")
+    return tmp_path
+
+
+def test_broken_files_are_listed_skipped_and_counted(background, photos):
+    result = find_shortcuts(background, photos, groups=1, batch_size=16)
+    assert set(result.broken) == {"star/<b>cut.png", "star/notes.txt"}
+    assert result.count == 36
+    assert "2 could not be read" in result.summary
+    assert sum(len(one.members) for one in result.clusters) == 36
+    page = result.html()
+    assert "<b>" not in page
+    assert "star/&lt;b&gt;cut.png" in page
+    assert "<script" not in page
+    assert page.count("<table") == page.count("</table>") == 3
+
+
+def test_folders_are_as_good_as_tensors(background, photos):
+    paths = sorted(photos.glob("*/[0-9]*.png"))
+    images = torch.cat([background.preprocess(path) for path in paths])
+    labels = torch.tensor([SHAPES.index(path.parent.name) for path in paths])
+    one = find_shortcuts(background, photos, groups=1, batch_size=16)
+    two = find_shortcuts(background, (images, labels), groups=1, batch_size=16)
+    names = [path.relative_to(photos).as_posix() for path in paths]
+    for a, b in zip(one.clusters, two.clusters, strict=True):
+        assert list(a.members) == [names[int(name.split()[1])] for name in b.members]
+        assert a.trials == b.trials
+
+
+def test_a_class_folder_that_the_model_has_no_class_for_is_refused(background, photos):
+    (photos / "pentagram").mkdir()
+    with pytest.raises(ValueError, match=r"'pentagram' is none of the classes.*near it: pentagon"):
+        find_shortcuts(background, photos)
+
+
+def test_a_folder_without_permission_is_told_in_words(background, photos, monkeypatch):
+    def refuse(self):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("pathlib.Path.iterdir", refuse)
+    with pytest.raises(ValueError, match="may not be read by you"):
+        find_shortcuts(background, photos)
+
+
+def test_data_sets_of_nothing_are_refused(background, tmp_path):
+    with pytest.raises(ValueError, match="data set is empty"):
+        find_shortcuts(background, tmp_path)
+    with pytest.raises(ValueError, match="no folder"):
+        find_shortcuts(background, tmp_path / "none")
+    with pytest.raises(ValueError, match="data set is empty"):
+        find_shortcuts(background, (torch.zeros(0, 3, 64, 64), torch.zeros(0, dtype=torch.long)))
+    with pytest.raises(ValueError, match=r"none of the 3 pictures could be read. picture 0: .*NaN"):
+        find_shortcuts(background, (torch.full((3, 3, 64, 64), torch.nan), torch.zeros(3).long()))
+    with pytest.raises(ValueError, match=r"lengths \[2, 3\]"):
+        find_shortcuts(background, (torch.rand(3, 3, 64, 64), torch.zeros(2).long()))
+    with pytest.raises(TypeError, match="expected a folder"):
+        find_shortcuts(background, 7)
+    with pytest.raises(ValueError, match="needs a model from"):
+        find_shortcuts(background.model, tmp_path)
+
+
+def test_one_picture_is_undecided(background, biased):
+    result = find_shortcuts(background, biased[:1])
+    (one,) = result.clusters
+    assert (one.verdict, len(one.members)) == ("undecided", 1)
+    assert "too few" in one.reason
+    json.dumps(result.to_dict(), allow_nan=False)
+    assert "No short cut" in result.html()
+
+
+def test_a_data_set_of_one_class_has_nothing_to_compare_with(background):
+    result = find_shortcuts(background, scenes(20, seed=1, shape="star", background="snow"))
+    assert result.found == ()
+    assert all("no pictures of another class" in one.reason for one in result.clusters)
+
+
+def test_pictures_without_an_outline_are_undecided(background):
+    noise = torch.rand(12, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    result = find_shortcuts(background, (noise, torch.zeros(12).long()))
+    large = [one for one in result.clusters if len(one.members) >= 6]
+    assert large
+    assert all("give masks" in one.reason for one in large)
+    json.dumps(result.to_dict(), allow_nan=False)
+
+
+# ----------------------------------------------------------------------------- parts by themselves
+
+
+def test_a_result_is_plain_data(found):
+    said = json.loads(json.dumps(found.to_dict(), allow_nan=False))
+    assert said["count"] == N
+    assert sum(len(one["members"]) for one in said["clusters"]) == N
+    assert set(said["clusters"][0]["trials"]) == set(shortcuts.TRIALS)
+    assert len(found.table().splitlines()) == 2 + len(found.clusters)
+
+
+def test_nothing_of_the_model_is_changed(biased):
+    model = load("scenes-cnn", device="cpu").model.train()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    state = torch.get_rng_state()
+    find_shortcuts(model, biased[:12])
+    assert all(module.training for module in model.modules())
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def blobs(n, places, seed=0):
+    draw = np.random.default_rng(seed)
+    maps = 0.01 * draw.random((n * len(places), 8, 8))
+    for k, (y, x) in enumerate(places):
+        maps[k * n : (k + 1) * n, y : y + 2, x : x + 2] += 1 + 0.2 * draw.random((n, 2, 2))
+    return maps / maps.sum(axis=(1, 2), keepdims=True)
+
+
+@pytest.mark.parametrize("places", [[(0, 0), (6, 6)], [(0, 0), (0, 6), (6, 3)]])
+def test_maps_that_look_at_different_places_are_told_apart(places):
+    found = spectral_clusters(blobs(20, places))
+    assert len(set(found)) == len(places)
+    for k in range(len(places)):
+        assert len(set(found[20 * k : 20 * (k + 1)])) == 1
+
+
+def test_maps_that_look_alike_or_are_few_are_one_cluster():
+    assert set(spectral_clusters(blobs(11, [(2, 2)]))) == {0}
+    assert set(spectral_clusters(blobs(20, [(0, 0), (6, 6)]), most=1)) == {0}
+    assert len(spectral_clusters(np.zeros((20, 8, 8)))) == 20, "empty maps as well"
+
+
+def test_a_trial_is_confirmed_by_a_large_difference_that_is_no_accident():
+    assert Trial(16, 0, 16).confirmed
+    assert Trial(6, 0, 6).confirmed
+    assert not Trial(5, 0, 5).confirmed, "too few to be sure"
+    assert not Trial(16, 12, 16).confirmed, "the control does it too"
+    assert not Trial(4, 0, 16).confirmed, "not often enough"
+    assert not Trial(0, 0, 0).confirmed
+    assert Trial(0, 16, 16).effect == -1
+
+
+def test_verdicts_need_both_tests_of_a_pair():
+    yes, no = Trial(16, 0, 16), Trial(0, 0, 16)
+
+    def verdict(*held):
+        return judged({name: yes if name in held else no for name in shortcuts.TRIALS}, "")[0]
+
+    assert verdict() == "none found"
+    assert verdict("leaves") == verdict("paste", "joins") == "suspected"
+    assert verdict("leaves", "joins") == "short cut: background"
+    assert verdict("hide", "paste") == "short cut: cue"
+    assert verdict("hide", "paste", "leaves", "joins") == "short cut: cue"
+    assert judged({}, "too few") == ("undecided", "too few")
