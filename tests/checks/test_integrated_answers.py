@@ -277,6 +277,35 @@ def zeros_too(read, embed, ids, pad, special, target, steps=32):
     return ig_in_one_batch(read, x, torch.zeros_like(x), c, steps)[0].sum(-1)
 
 
+SHIFT = {"left": 0.0, "midpoint": 0.5, "right": 1.0}
+
+
+def for_three_channels(name, x, mean, std):
+    return start_by_loop(name, x, mean.view(1, 3, 1, 1)[0, :, 0, 0], std)
+
+
+def with_three_channels(name, x, mean, std):
+    right = start_by_loop(name, x, mean, std)
+    return right.expand(-1, 3, -1, -1)
+
+
+def asking(batch):
+    """Attributions of tokens by an `integrated_gradients` that is handed these."""
+
+    def token_attributions(read, embed, ids, pad, special, target, steps=32):
+        x, c = batch(embed(ids).detach(), target)
+        return ig_in_one_batch(read, x, 0 * x, c[:, None][:, 0], steps)[0].sum(-1)
+
+    return token_attributions
+
+
+def words_by_repeated_index(values, places, count):
+    kept = [i for i, p in enumerate(places) if p is not None]
+    total = torch.zeros(count).to(values)
+    total[torch.tensor([places[i] for i in kept])] += values[kept]
+    return total
+
+
 @pytest.mark.parametrize(
     ("name", "function", "words"),
     [
@@ -292,6 +321,28 @@ def zeros_too(read, embed, ids, pad, special, target, steps=32):
          "torch.stack"),
         ("interpolate", lambda x, b, alphas: torch.cat(list(interpolate_by_stack(x, b, alphas))),
          "torch.stack"),
+        ("riemann", lambda f, n, rule="midpoint": f(
+            torch.linspace(0, 1, n) + SHIFT[rule] / n).mean(), "ends with 1"),
+        ("riemann", lambda f, n, rule="midpoint": sum(
+            f(j / n + SHIFT[rule]) / n for j in range(n)), "brackets missing"),
+        ("riemann", lambda f, n, rule="midpoint": f(
+            torch.arange(SHIFT[rule] / n, 1, 1 / n, dtype=torch.float64)).sum() / n,
+         "leaves its end out"),
+        ("riemann", lambda f, n, rule="midpoint": f(
+            torch.arange(SHIFT[rule] / n, 1 + SHIFT[rule] / n, 1 / n)).sum() / n, "rounded down"),
+        ("interpolate", lambda x, b, alphas: b + alphas.view(-1, 1, 1, 1) * (x - b),
+         "an x of 3 dimensions"),
+        ("interpolate", lambda x, b, alphas: b + alphas[:, None, None, None, None] * (x - b),
+         "an x of 4 dimensions"),
+        ("interpolate", lambda x, b, alphas: b + alphas.view(-1, *[1] * (x.ndim - 1)) * (x - b),
+         "needs one more"),
+        ("interpolate", lambda x, b, alphas: interpolate_by_stack(x, b, alphas).clamp(0, 1),
+         "Leave the clamp out"),
+        ("gauss", lambda f, n: sum(w / 2 * f(p + 1 / 2) for p, w in zip(
+            *np.polynomial.legendre.leggauss(n), strict=True)), "there are brackets missing"),
+        ("gauss", lambda f, n: gauss_by_loop(f, 16), "`leggauss(16)`"),
+        ("gauss", lambda f, n: (np.ones(n) / n * f(np.ones(n))).sum(), "from_numpy"),
+        ("gauss", lambda f, n: f(torch.exp(np.ones(n))), "from_numpy"),
         ("gauss", lambda f, n: f(torch.from_numpy(np.polynomial.legendre.leggauss(n)[0])).mean(),
          "in [−1, 1]"),
         ("gauss", lambda f, n: 2 * gauss_by_loop(f, n), "left the weights"),
@@ -341,6 +392,12 @@ def zeros_too(read, embed, ids, pad, special, target, steps=32):
             {"black": "white", "white": "black"}.get(name, name), x, mean, std), "exchanged"),
         ("pixel_baseline", lambda name, x, mean, std: gaussian_blur(x, 11, 2.0)
          if name == "blur" else start_by_name(name, x, mean, std), "another strength"),
+        ("pixel_baseline", for_three_channels, "of one channel. Pictures may have any number"),
+        ("pixel_baseline", with_three_channels, "Pictures may have any number"),
+        ("token_attributions", asking(lambda x, c: (x[None], c)), "`torch.tensor([target])`"),
+        ("token_attributions", asking(lambda x, c: (x[None], torch.tensor(c))),
+         "`torch.tensor([target])`"),
+        ("token_attributions", asking(lambda x, c: (x, torch.tensor([c]))), "batch of one"),
         ("token_attributions", ids_interpolated, "token *numbers*"),
         ("token_attributions", special_too, "special tokens moved too"),
         ("token_attributions", zeros_too, "zeros for all tokens"),
@@ -353,6 +410,10 @@ def zeros_too(read, embed, ids, pad, special, target, steps=32):
             v, [count - 1 if p is None else p for p in places], count), "to the last word"),
         ("word_sums", lambda v, places, count: words_by_index(
             v, [p or 0 for p in places], count), "to the first word"),
+        ("word_sums", words_by_repeated_index, "index_add_"),
+        ("word_sums", lambda v, places, count: words_by_index(
+            v, [None if p is None else (p - 1) % count for p in places], count),
+         "`total[place - 1]`"),
         ("word_sums", lambda v, places, count: words_by_index(
             v, places, count)[: len({*places} - {None})], "right but for"),
     ],
@@ -406,6 +467,10 @@ def far(shade):
          "same score as x"),
         (drawn(own, lambda s: far(s) * 255, lambda x, s: s), "between 0 and 1"),
         (lambda where, shade: torch.zeros(1, 1, *where.shape), "wo tensors are wanted"),
+        (lambda where, shade: (torch.zeros(1, 1, 12, 12),) * 2, "a size of their own"),
+        (lambda where, shade: drawn(own, far, lambda x, s: s)(where, shade)[::-1], "wrong order"),
+        (drawn(own, lambda s: torch.tensor(1 - s), lambda x, s: s), "when the shade is 0.4"),
+        (drawn(own, lambda s: torch.tensor(0.0), lambda x, s: s), "when the shade is 0:"),
         (lambda where, shade: (where.float(), where.float()), "`[None, None]`"),
         (lambda where, shade: (0 * where[None, None].float(),) * 2, "blind_case"),
     ],

@@ -110,7 +110,10 @@ def blur_of(side: Callable[[Tensor], float], width: float = 0.1) -> Made:
 def photo_of(*shape: int, seed: int) -> dict[str, Any]:
     """Normalised picture, and how it was normalised."""
     pixels = torch.rand(shape, generator=torch.Generator().manual_seed(seed))
-    mean, std = torch.tensor([0.48, 0.3, 0.6]), torch.tensor([0.2, 0.4, 0.25])
+    mean, std = (
+        torch.tensor([0.48, 0.3, 0.6])[: shape[1]],
+        torch.tensor([0.2, 0.4, 0.25])[: shape[1]],
+    )
     return dict(x=normalised(pixels, coloured(mean), coloured(std)), mean=mean, std=std)
 
 
@@ -146,6 +149,10 @@ PIXEL_BASELINE = Exercise(
              lambda: on_device(dict(name="black", **photo_of(1, 3, 5, 6, seed=5))),
              alone="A black pixel is 0 in all three channels; normalised, it is "
              "(0 − mean)/std."),
+        Case("\"black\" and grey pictures, of one channel",
+             lambda: dict(name="black", **photo_of(2, 1, 4, 6, seed=6)),
+             alone="Pictures may have any number of channels: write no 3, and let `mean` and `std` "
+             "say how many, `mean[:, None, None]`."),
     ),
     mistakes=catalogue(
         in_normalised_space=(of_normalised(black=torch.zeros_like, white=torch.ones_like),
@@ -334,16 +341,25 @@ def spot(*box: int, size: int, shade: float) -> dict[str, Any]:
     return dict(where=where, shade=shade)
 
 
-def verdict(result: object, arguments: dict[str, Any]) -> object:
+def verdict(result: object, arguments: dict[str, Any]) -> dict[str, float]:
     """Say what a case shows: 1 for what it should, 0 or −1 for what it does not."""
+    said = shown(result, arguments)
+    if said["shape"] == 1 and said != GOOD and shown(result[::-1], arguments) == GOOD:  # type: ignore[index]
+        return GOOD | {"order": 0.0}
+    return said
+
+
+def shown(result: object, arguments: dict[str, Any]) -> dict[str, float]:
+    """Say what a picture and its baseline show, in this order."""
     where, shade = arguments["where"], arguments["shade"]
     one = (1, 1, *where.shape)
     if not (isinstance(result, tuple | list) and len(result) == 2):
         return GOOD | {"shape": 0.0}
     x, b = result
-    if not all(isinstance(t, Tensor) for t in (x, b)) or (tuple(x.shape), tuple(b.shape)) != (
-        one, one):  # fmt: skip
+    if not all(isinstance(t, Tensor) for t in (x, b)):
         return GOOD | {"shape": 0.0}
+    if (tuple(x.shape), tuple(b.shape)) != (one, one):
+        return GOOD | {"shape": -1.0 if x.ndim == b.ndim == 4 else 0.0}
     if not (x.isfinite().all() and b.isfinite().all()):
         return GOOD | {"range": 0.0}
     x, b = x.detach().float(), b.detach().float()
@@ -353,8 +369,7 @@ def verdict(result: object, arguments: dict[str, Any]) -> object:
     hidden = torch.where(spot_at, x[0, 0][~spot_at].mean(), x[0, 0])[None, None]
     lost = score - model(hidden)[0, 0].item()
     same = torch.equal(x, b)
-    said = {
-        "shape": 1.0,
+    said = GOOD | {
         "range": float(min(x.min(), b.min()) >= 0 and max(x.max(), b.max()) <= 1),
         "seen": 1.0 if score >= 1 else -1.0 if score < -0.5 else 0.0,
         "blind": 1.0 if phi[spot_at].abs().sum() <= 0.01 * max(phi.abs().sum().item(), 0.1)
@@ -366,7 +381,7 @@ def verdict(result: object, arguments: dict[str, Any]) -> object:
     return said if said["seen"] == 1 else GOOD | {k: said[k] for k in ("range", "seen")}
 
 
-GOOD = dict.fromkeys(("shape", "range", "seen", "blind", "rises", "matters"), 1.0)
+GOOD = dict.fromkeys(("shape", "order", "range", "seen", "blind", "rises", "matters"), 1.0)
 
 
 def graded(below: str, zero: str) -> Callable[[Tensor, Tensor], str]:
@@ -375,15 +390,14 @@ def graded(below: str, zero: str) -> Callable[[Tensor, Tensor], str]:
 
 
 BLIND_SAYS: dict[str, str | Callable[[Tensor, Tensor], str]] = {
-    "shape": "Two tensors are wanted, x and the baseline, both of the shape (1, 1, H, W), and "
-    "(H, W) is that of `where`: `[None, None]` puts two dimensions in front.",
-    "range": "Both are pictures: their values lie between 0 and 1.",
-    "seen": graded(
-        "The detector sees the *opposite* of a spot in your x: the surroundings have the shade and "
-        "the spot does not. Fill the spot, `where`, with `shade`, and the rest with another one.",
-        "The detector does not see a spot in your x: its score is below 1. The spot (`where`) must "
-        "have the shade that is asked for, and the rest a shade far from it.",
+    "shape": graded(
+        "Your pictures have a size of their own, such as that of the example. Here `where` says "
+        "how large they are and where the spot lies, and it changes from case to case: "
+        "`torch.where(where, …, …)` has its size; so has `torch.full((1, 1, *where.shape), …)`.",
+        "Two tensors are wanted, x and the baseline, both of the shape (1, 1, H, W), and (H, W) "
+        "is that of `where`: `[None, None]` puts two dimensions in front.",
     ),
+    "range": "Both are pictures: their values lie between 0 and 1.",
     "blind": graded(
         "Your spot is seen by Integrated Gradients: there x differs from the baseline, which is "
         "black. Which baseline makes x − x′ zero in the spot, when its shade is `shade`?",
@@ -400,12 +414,32 @@ BLIND_SAYS: dict[str, str | Callable[[Tensor, Tensor], str]] = {
     "matters": "Hiding the spot hardly changes the score, so these pixels do not matter, and that "
     "they get nothing is right. Make a picture whose score hangs on the spot.",
 }
+IN_THE_WRONG_ORDER = (
+    "When the shade is {:g}, your two pictures are a right case in the wrong order: x comes first, "
+    "then the baseline."
+)
+UNSEEN = (
+    "The detector sees the *opposite* of a spot in your x: the surroundings have the shade and "
+    "the spot does not. Fill the spot, `where`, with `shade`, and the rest with another one.",
+    "The detector does not see a spot in your x when the shade is {shade:g}: its score is below "
+    "1. The spot (`where`) must have that shade, and the rest a shade far from it, for *every* "
+    "shade that may be asked for: which one does your ground have when it is {shade:g}?",
+)
+
+
+def of_the_shade(shade: float) -> Callable[[Tensor, Tensor], str]:
+    """Sentence about a spot that is not seen, with the shade that was asked for."""
+    below, zero = UNSEEN
+    return graded(below, zero.format(shade=shade))
+
+
 BLIND_CASE = Exercise(
     reference=blind_case,
     cases=tuple(
         Case(f"a spot of the shade {shade:g}",
              partial(spot, *box, size=size, shade=shade),
-             observe=verdict, says=BLIND_SAYS)
+             observe=verdict, says=BLIND_SAYS | {"order": IN_THE_WRONG_ORDER.format(shade),
+                                          "seen": of_the_shade(shade)})
         for shade, box, size in [(0.0, (2, 4, 3, 6), 8), (1.0, (1, 3, 1, 3), 6),
                                  (0.4, (4, 7, 2, 4), 9)]
     ),

@@ -21,6 +21,8 @@ STATEFUL = (
     "that the seed does not fix."
 )
 
+FROM_NUMPY = "A NumPy array meets torch. Make it a tensor first: `torch.from_numpy(array)`."
+
 # What torch says, and what it means here.
 TRANSLATED = {
     "does not require grad": "The score is not connected to what you differentiate by. Call "
@@ -48,8 +50,8 @@ TRANSLATED = {
     "dimension of size 1; one number a sample, (N,), meets (N, C, H, W) only in the shape "
     "(N, 1, 1, 1): `v[:, None, None, None]`.",
     "is invalid for input of size": "The sizes asked for do not multiply up to the number of "
-    "values that are there. Take them from the tensor's `.shape`: a number such as 7 in your code "
-    "fits one layer only.",
+    "values that are there. Take them from the tensor's `.shape`: a number such as 3 or 7 in your "
+    "code fits one case only.",
     "selected index k out of range": "`topk` was asked for more values than the dimension has. A "
     "number such as 10 in your code does not fit every input; look at `dim`, too.",
     "'function' object has no attribute": "If that is the model: it may be anything that can be "
@@ -71,6 +73,15 @@ TRANSLATED = {
     "with the same name may have been meant.",
     "dimension out of range": "There are fewer dimensions than your line counts on. `.flatten(1)` "
     "makes (N, everything else) of any shape, and dim=-1 is the last, however many there are.",
+    "too many indices for tensor of dimension 0": "One number, a tensor without dimensions, was "
+    "indexed. A class for each sample is a tensor (N,); for a batch of one it is "
+    "`torch.tensor([target])`.",
+    "'int' object is not subscriptable": "A number stands where a tensor is wanted. A class for "
+    "each sample is a tensor (N,); for a batch of one it is `torch.tensor([target])`.",
+    "mat1 and mat2 shapes cannot be multiplied": "A layer was handed another size than it was made "
+    "for. Is the batch dimension missing? A model wants (N, …): `x[None]` is a batch of one.",
+    "'numpy.ndarray' and 'tensor'": FROM_NUMPY,
+    "must be tensor, not numpy.ndarray": FROM_NUMPY,
     "division by zero": "With a single draw n − 1 is zero: look at what you divide by.",
 }
 
@@ -83,7 +94,12 @@ def explain(
     case, got, want = exercise.cases[first], seen[first], right[first]
     status = status_of(got, want)
     if got.error:
-        return status, raised(got.error, got.place) + where_else(exercise, wrong), ""
+        only = [case.alone] if case.alone and len(wrong) == 1 else []
+        return (
+            status,
+            " ".join([raised(got.error, got.place) + where_else(exercise, wrong), *only]),
+            "",
+        )
     if message := altered(exercise, seen, exercise.reference):
         return status, message, ""
     if got.kind != want.kind:

@@ -688,8 +688,8 @@ GAP_OF = Exercise(
         "of the path.",
         "Sum over everything but the batch, `.flatten(1).sum(1)`, and the same class at both ends: "
         "`model(…).gather(1, target[:, None])[:, 0]`, under `torch.no_grad()`.",
-        "`phi.flatten(1).sum(1) - (S(x) - S(baseline))`, with "
-        "`S = lambda z: model(z).gather(1, target[:, None])[:, 0]`.",
+        "`S = lambda z: model(z).gather(1, target[:, None])[:, 0]`, then, in a block "
+        "`with torch.no_grad():`, `return phi.flatten(1).sum(1) - (S(x) - S(baseline))`.",
     ),
 )  # fmt: skip
 

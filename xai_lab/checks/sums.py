@@ -56,6 +56,11 @@ def one_more(n: int, _s: float) -> Tensor:
     return torch.linspace(0, 1, n + 1)
 
 
+def steps_of(start: float, stop: float, step: float) -> Tensor:
+    """Points that `arange` counts in steps that are rounded."""
+    return torch.arange(start, stop, step)
+
+
 def summed(
     points: Callable[[int, float], Tensor] = evenly,
     finish: Callable[[Tensor, int], Any] = lambda v, n: v.mean(),
@@ -94,15 +99,22 @@ def weighed(v: Tensor, n: int) -> Tensor:
 
 ONE_RULE = "The {0} rule {1}. With n intervals of the width 1/n, point j is at {2}: {3}."
 
+COUNTED_IN_STEPS = (
+    "`arange` with steps of 1/n counts rounded numbers: 1/49 is rounded down, and so 50 points fit "
+    "where 49 are wanted. Count in whole numbers, then divide: `(torch.arange(n) + s) / n`."
+)
+
 RIEMANN = Exercise(
     reference=riemann,
     cases=tuple(
         Case(f"the {rule} rule, n = {n}, {label}",
-             partial(dict, f=curve(f), n=n, rule=rule))
+             partial(dict, f=curve(f), n=n, rule=rule),
+             alone=COUNTED_IN_STEPS if n == 49 else "")
         for rule, n, f, label in [
             ("left", 4, cubic, "a smooth curve"), ("right", 5, cubic, "a smooth curve"),
             ("midpoint", 3, steep, "a steep curve"), ("left", 3, bent, "a curve with a bend"),
             ("right", 7, steep, "a steep curve"), ("midpoint", 6, bent, "a curve with a bend"),
+            ("left", 49, steep, "a steep curve"),
         ]
     ),
     mistakes=catalogue(
@@ -177,6 +189,21 @@ RIEMANN = Exercise(
         one_too_far=(summed(lambda n, s: evenly(n, s + 1)),
             "Your loop runs from 1 to n, so every point lies one piece too far to the right. j "
             "starts at 0: `range(n)`."),
+        **{f"right_without_the_end{k}": (summed(lambda n, s: steps_of(s / n, 1, 1 / n), finish),
+            "`arange` leaves its end out, so your right rule has lost its last point, which is 1. "
+            "Count the intervals in whole numbers, whatever the rule: `(torch.arange(n) + s) / n`.")
+           for k, finish in (("", lambda v, n: v.mean()), ("_over_n", lambda v, n: v.sum() / n))},
+        on_a_linspace=(summed(lambda n, s: both_ends(n, s) + s / n),
+            "Your left ends are `linspace(0, 1, n)`, which ends with 1: n points with n − 1 "
+            "intervals between them, so the last one lies outside. The left ends are j/n: "
+            "`torch.arange(n) / n`."),
+        on_a_linspace_of_n_minus_one=(summed(lambda n, s: both_ends(n, s) + s / (n - 1)),
+            "Your left ends are `linspace(0, 1, n)`, which ends with 1: n points with n − 1 "
+            "intervals between them, so the last one lies outside. The left ends are j/n: "
+            "`torch.arange(n) / n`."),
+        s_not_divided=(summed(lambda n, s: evenly(n, 0) + s),
+            "You moved the points by s where s/n is meant: s is a part of an interval, and that "
+            "is 1/n wide. There are brackets missing: (j + s)/n."),
         trapezoid_of_n=(summed(both_ends, weighed),
             "That is the trapezoid rule, whatever rule is asked for: both ends, each with half "
             "the weight. Take one point in each interval."),
@@ -237,6 +264,18 @@ def turned(result: Callable[[Tensor, Tensor, Tensor], Tensor]) -> Callable:
     )
 
 
+def for_dimensions(k: int) -> Callable:
+    """Points of a path for inputs of so many dimensions."""
+    return lambda x, baseline, alphas: baseline + alphas.reshape(-1, *[1] * k) * (x - baseline)
+
+
+FIXED = (
+    "You made α fit an x of {} dimensions, `(-1, {})`. Here x may have any number of them, such as "
+    "a batch of pictures or a row of numbers: `alphas.reshape(-1, *[1] * x.ndim)`, or one α after "
+    "another and `torch.stack`."
+)
+
+
 def walked_on(x, baseline, alphas):
     points = [baseline]
     for a in alphas:
@@ -258,8 +297,9 @@ def path(*shape: int, seed: int, alphas: Sequence[float], double: bool = False) 
 INTERPOLATE = Exercise(
     reference=interpolate,
     cases=(
+        Case("as many points as channels, rows and columns",
+             path(3, 3, 3, seed=3, alphas=(0.1, 0.5, 0.6))),
         Case("a picture and four points", path(3, 4, 5, seed=1, alphas=(0.0, 0.2, 0.7, 1.0))),
-        Case("as many points as columns", path(2, 3, 3, seed=3, alphas=(0.1, 0.5, 0.6))),
         Case("a batch of two, and points in no order",
              path(2, 3, 2, 4, seed=5, alphas=(0.9, 0.0, 0.3))),
         Case("a row of numbers, in double precision",
@@ -326,6 +366,19 @@ INTERPOLATE = Exercise(
             "α is added where it multiplies: x′ + α(x − x′)."),
         mean_baseline=(turned(lambda x, b, a: b.mean() + a * (x - b.mean())),
             "You took one number, the mean, for the baseline. Each pixel has an x′ of its own."),
+        along_columns=(for_dimensions(0),
+            "(n,) lines up with x's *last* dimension, so each column got an α. Give it a "
+            "dimension of size 1 for each dimension of x, however many there are: "
+            "`alphas.reshape(-1, *[1] * x.ndim)`."),
+        **{f"for_{k}_dimensions": (for_dimensions(k), FIXED.format(k, "1, " * (k - 1) + "1"))
+           for k in (1, 2, 3, 4)},
+        one_dimension_short=(lambda x, b, alphas: b + along(alphas, x[0]) * (x - b),
+            "Your α has as many dimensions as x, and needs one more: the α come first, "
+            "(n, *x.shape), so behind n stands a 1 for each dimension of x: "
+            "`alphas.reshape(-1, *[1] * x.ndim)`."),
+        clamped=(turned(lambda x, b, a: (b + a * (x - b)).clamp(0, 1)),
+            "You cut the points to [0, 1], as if they were pixels. These are normalised numbers, "
+            "or a sentence's: below 0 and above 1 they mean something too. Leave the clamp out."),
         endpoints=(turned(lambda x, b, a: torch.where(a > 0.5, x, b)),
             "You jump from x′ to x. Between them the path passes through mixtures of both."),
     ),
@@ -418,6 +471,13 @@ GAUSS = Exercise(
             MAPPED.format("you halved them, so they lie in [−½, ½]")),
         nodes_halved_then_shifted=(by_nodes(nodes=lambda p: p / 2 + 1),
             MAPPED.format("p/2 + 1 lies in [½, 1½]; there are brackets missing")),
+        brackets_missing=(by_nodes(nodes=lambda p: p + 1 / 2),
+            MAPPED.format("p + 1 / 2 is p + ½, which lies in [−½, 1½]; there are brackets "
+                          "missing")),
+        brackets_missing_weights_left=(by_nodes(nodes=lambda p: p + 1 / 2,
+                                                part=lambda v, w, p: v * w),
+            MAPPED.format("p + 1 / 2 is p + ½, which lies in [−½, 1½]; there are brackets "
+                          "missing, and the weights are left as they come")),
         nodes_turned=(by_nodes(nodes=lambda p: (p - 1) / 2),
             MAPPED.format("(p − 1)/2 lies in [−1, 0]")),
         nodes_absolute=(by_nodes(nodes=lambda p: p.abs()),
@@ -457,8 +517,10 @@ GAUSS = Exercise(
             "You took 2n nodes. n of them are exact up to the degree 2n − 1: n are asked for."),
         degree=(lambda f, n: gauss(f, 2 * n - 1),
             "You took 2n − 1 nodes. That is the *degree* up to which n nodes are exact."),
-        always_many=(lambda f, n: gauss(f, 20),
-            "You take the same number of nodes whatever n is: n of them are asked for."),
+        **{f"always_{k}": (lambda f, n, k=k: gauss(f, k),
+            f"You take the same number of nodes whatever n is (so does `leggauss({k})`): n of them "
+            "are asked for, `leggauss(n)`.")
+           for k in (*range(2, 13), 16, 20, 24, 32, 50, 64, 100)},
         half_as_many=(lambda f, n: gauss(f, max(n // 2, 1)),
             "You took n/2 nodes; n are asked for."),
         nodes_cut=(by_nodes(nodes=lambda p: p.clamp(0, 1)),
@@ -504,7 +566,8 @@ GAUSS = Exercise(
         "`np.polynomial.legendre.leggauss(n)` gives nodes and weights for an integral from −1 to "
         "1. What do you have to do to them, so that the integral goes from 0 to 1?",
         "A node p in [−1, 1] becomes (p + 1)/2. The new interval is half as wide, so each weight "
-        "is halved; then they sum to 1.",
+        "is halved; then they sum to 1. NumPy's arrays become tensors, which f wants, by "
+        "`torch.from_numpy`.",
         "`p, w = map(torch.from_numpy, np.polynomial.legendre.leggauss(n))`, then "
         "`(w / 2 * f((p + 1) / 2)).sum()`.",
     ),

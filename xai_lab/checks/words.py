@@ -433,7 +433,8 @@ WORD_SUMS = Exercise(
             "You took the token with the largest size; a word has all their shares: add them up."),
         last=(merged(lambda v: v[-1]),
             "Only the last token of each word is left. In a loop, each one is added: `+=` where "
-            "`=` stands."),
+            "`=` stands. Without a loop, `total[index] += values` adds only once where a word's "
+            "number comes twice in `index`: `total.index_add_(0, index, values)` adds each."),
         first=(merged(lambda v: v[0]),
             "Only the first token of each word counts; add its other pieces to it."),
         absolute=(merged(lambda v: v.abs().sum()),
@@ -463,6 +464,9 @@ WORD_SUMS = Exercise(
         one_back=(merged(lambda v: v.sum(), lambda places: [
                 None if p is None else p - 1 for p in places]),
             "Every word's sum stands one word too early. Places count from 0, as the result does."),
+        one_back_and_round=(of_all(lambda t: t.roll(-1)),
+            "Every word's sum stands one word too early, and the first word's at the end: "
+            "`total[place - 1]`. Places count from 0, as the result does: `total[place]`."),
         shifted=(merged(lambda v: v.sum(), first=lambda values: values.roll(-1)),
             "Values and places are out of step by one: `places` has an entry for every token, also "
             "for [CLS] (it is None)."),
