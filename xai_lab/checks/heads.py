@@ -10,13 +10,14 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from xai_lab.checks.attention import Change, eye_of, share, soft
-from xai_lab.checks.exercise import Case, Exercise, catalogue
+from xai_lab.checks.exercise import Case, Exercise, Mistake, catalogue
 from xai_lab.checks.small import WHERE, on_device
 
 # --------------------------------------------------------------- 1. who looks at whom most
@@ -568,10 +569,12 @@ PREVIOUS_TOKEN = Exercise(
         best_of_each_layer=(scoring(along(-1), lambda s: s.mean(1).argmax(-1)),
             "You returned the best head of each layer. Return the score of each head, "
             "(layers, heads)."),
-        wrong_dimensions=(scoring(lambda A: A.diagonal(-1).mean(-1) if len(A) > A.shape[1]
-                                  else A.diagonal(-1, 0, 1).mean(-1), lambda s: s),
+        wrong_dimensions=(lambda attention: attention.diagonal(-1).mean(-1).mean(1),
             "`diagonal` takes dimensions 0 and 1 unless told: `diagonal(-1, -2, -1)` is that of "
             "the matrices."),
+        block=(scoring(lambda A: A[..., 1:, :-1].mean((-2, -1))),
+            "You averaged a whole block of the matrix: rows from 1 on, columns up to the last but "
+            "one. Only its diagonal, a_{i, i−1}, is asked for."),
     ),
     hints=(
         "The weights a_{i, i−1} lie on the diagonal below the main one. The first row has none.",
@@ -669,6 +672,11 @@ def mean_over_rows(A: Tensor, where: Tensor, told: Tensor) -> Tensor:
     return (A * where[:, None]).sum(-1).mean((1, 3))
 
 
+def told_by(where: Change, t: Tensor) -> Tensor:
+    """Rows that have a place."""
+    return where(t).any(-1)
+
+
 def wrapped(t: Tensor) -> Tensor:
     """Behind copies, with a `roll` that brings the last token to the front."""
     return (t[:, :, None] == t.roll(1, -1)[:, None, :]).tril()
@@ -686,6 +694,144 @@ def texts(tokens: list[list[int]], layers: int, heads: int, seed: int, **more: A
     return dict(attention=soft(layers, len(t), heads, T, T, seed=seed, **more), tokens=t)
 
 
+def before(t: Tensor, first: int = -1) -> Tensor:
+    """Token before each one; in front of the first stands a number that no token has."""
+    return torch.cat([torch.full_like(t[:, :1], first), t[:, :-1]], dim=1)
+
+
+def alike(one: Tensor, two: Tensor) -> Tensor:
+    """Where token i of one is token j of the other, (N, T, T)."""
+    return one[:, :, None] == two[:, None, :]
+
+
+def everywhere(t: Tensor, where: Tensor) -> Tensor:
+    """Places (T, T) in every text."""
+    return where.to(t.device).expand(len(t), -1, -1)
+
+
+HALF = (
+    "You count half a text back. That fits a text said twice, and no other: compare the tokens, "
+    "t_{j−1} = t_i."
+)
+COPY = (
+    "You looked at the earlier copy itself, t_j = t_i. An induction head looks one further, at "
+    "what came *behind* the copy: t_{j−1} = t_i."
+)
+ANY = (
+    "Places behind *any* copy count in yours, also behind later ones, and behind the token itself. "
+    "The copy must be an earlier one: j ≤ i."
+)
+SIDE = (
+    "i and j are exchanged, or your matrix lies on its side: row i looks, and column j, behind an "
+    "earlier copy, is looked at."
+)
+ROLLED = (
+    "A `roll`, or an index of −1, brings the last token to the front: the first has none before "
+    "it, so column 0 is never behind a copy."
+)
+# Wrong places, each of which a student may average over the right rows, over those that have such
+# a place, or over all.
+PLACES: dict[str, tuple[Change, str]] = {
+    "copy": (copies, COPY),
+    "copy_or_itself": (lambda t: alike(t, t).tril(), COPY + " (And the token itself is no copy.)"),
+    "any_copy": (
+        lambda t: alike(t, t) & ~torch.eye(t.shape[-1], dtype=torch.bool, device=t.device),
+        COPY + " (And later copies do not count.)",
+    ),
+    "all_alike": (lambda t: alike(t, t), COPY + " (And only earlier ones count, not itself.)"),
+    "in_front": (
+        before_a_copy,
+        "You looked in *front* of the earlier copy, t_{j+1} = t_i. What comes next is behind it: "
+        "t_{j−1} = t_i.",
+    ),
+    "two_behind": (
+        lambda t: alike(t, before(before(t))).tril(),
+        "You looked two places behind the earlier copy; what came next is one behind it, "
+        "t_{j−1} = t_i.",
+    ),
+    "same_before": (
+        lambda t: alike(before(t), before(t)).tril(-1) & (before(t) >= 0)[:, :, None],
+        "You compared what stands before i with what stands before j. It is token i itself that "
+        "has stood before j: t_{j−1} = t_i.",
+    ),
+    "same_as_before": (
+        lambda t: alike(before(t), t).tril(),
+        "You looked for copies of the token *before* i, t_j = t_{i−1}. It is the other way round: "
+        "t_{j−1} = t_i.",
+    ),
+    "same_as_next": (
+        lambda t: alike(torch.cat([t[:, 1:], torch.full_like(t[:, :1], -1)], 1), t).tril(),
+        "You looked for copies of the token that comes next, t_j = t_{i+1}. The head cannot know "
+        "that one; it knows where token i stood, and looks behind: t_{j−1} = t_i.",
+    ),
+    "last_copy": (
+        lambda t: last_of(behind_a_copy(t)),
+        "Only the last earlier copy counts in yours. Any of them does.",
+    ),
+    "first_copy": (
+        lambda t: first_of(behind_a_copy(t)),
+        "Only the first copy counts in yours. Any earlier one does.",
+    ),
+    "strictly_before": (
+        lambda t: behind_a_copy(t).tril(-1),
+        "You left out j = i. If the token before is the same word, then the place behind that copy "
+        "is token i itself: j ≤ i.",
+    ),
+    "behind_any": (lambda t: alike(t, before(t)), ANY),
+    "behind_any_other": (
+        lambda t: alike(t, before(t)) & ~torch.eye(
+            t.shape[-1], dtype=torch.bool, device=t.device).roll(1, 1),
+        ANY,
+    ),
+    "one_too_far": (lambda t: alike(t, before(t)).tril(1), ANY),
+    "rolled": (wrapped, ROLLED),
+    "rolled_and_any": (lambda t: alike(t, t.roll(1, -1)), ROLLED + " (And later ones count.)"),
+    "zero_in_front": (
+        lambda t: alike(t, before(t, 0)).tril(),
+        "Before the first token you put a 0, and 0 is a token too. Column 0 is never behind a "
+        "copy.",
+    ),
+    "half_a_text": (half_a_text_back(1), HALF),
+    "half_a_text_copy": (
+        half_a_text_back(0),
+        HALF + " (And it is the place *behind* the earlier copy.)",
+    ),
+    "previous": (
+        lambda t: everywhere(t, torch.ones(t.shape[-1], t.shape[-1]).tril(-1).triu(-1).bool()),
+        "You looked at the token before. That is the other head, on which this one builds: here it "
+        "is the place behind an earlier copy.",
+    ),
+    "transposed": (
+        lambda t: behind_a_copy(t).mT,
+        SIDE,
+    ),
+}  # fmt: skip
+IN_EVERY_ROW = ("copy_or_itself", "all_alike", "rolled_and_any")  # has a place
+
+
+def averaged_three_ways(name: str, where: Change, sentence: str) -> tuple[Mistake, ...]:
+    """Mistakes of a wrong place: over the right rows, over its own, over all."""
+    over_all = (
+        {}
+        if name in IN_EVERY_ROW
+        else {
+            f"{name}_over_all_rows": (
+                inducing(where, mean=mean_over_rows),
+                sentence + " (And rows without one are left out of the mean.)",
+            ),
+        }
+    )
+    return catalogue(**{
+        name: (inducing(where), sentence),
+        f"{name}_over_its_rows": (inducing(where, partial(told_by, where)), sentence),
+    }, **over_all)  # fmt: skip
+
+
+WRONG_PLACES = tuple(
+    mistake
+    for name, (where, sentence) in PLACES.items()
+    for mistake in averaged_three_ways(name, where, sentence)
+)
 INDUCTION = Exercise(
     reference=induction,
     cases=(
@@ -694,31 +840,22 @@ INDUCTION = Exercise(
         Case("two texts with words that come again",
              lambda: texts([[1, 2, 1, 3, 1, 2], [4, 4, 5, 6, 5, 4]], 2, 3, seed=2, causal=True)),
         Case("an encoder, which also looks ahead",
-             lambda: texts([[0, 8, 3, 0, 2, 3, 8], [6, 1, 6, 2, 1, 2, 9]], 3, 2, seed=3)),
+             lambda: texts([[0, 8, 3, 0, 2, 0, 8], [6, 1, 6, 2, 6, 2, 9]], 3, 2, seed=3)),
         Case(f"a word that comes four times{WHERE}",
              lambda: on_device(texts([[3, 1, 3, 2, 3, 4, 3, 1]], 2, 4, seed=4, causal=True))),
     ),
-    mistakes=catalogue(
-        the_copy_itself=(inducing(copies),
-            "You looked at the earlier copy itself, t_j = t_i. An induction head looks one "
-            "further, at what came *behind* the copy: t_{j−1} = t_i."),
-        in_front_of_the_copy=(inducing(before_a_copy),
-            "You looked in *front* of the earlier copy, t_{j+1} = t_i. What comes next is behind "
-            "it: t_{j−1} = t_i."),
-        copy_and_itself=(inducing(lambda t: (t[:, :, None] == t[:, None, :]).tril()),
-            "You looked at the copies, and at the token itself. It is the place *behind* an "
-            "earlier copy: t_{j−1} = t_i."),
-        any_copy=(inducing(lambda t: (t[:, :, None] == t[:, None, :]) & ~torch.eye(
-                t.shape[-1], dtype=torch.bool, device=t.device), lambda t: (
-                (t[:, :, None] == t[:, None, :]).sum(-1) > 1)),
-            "You looked at the copies themselves, and at later ones too. It is the place *behind* "
-            "an earlier copy: t_{j−1} = t_i, j ≤ i."),
+    mistakes=WRONG_PLACES
+    + catalogue(
         all_rows_counted=(inducing(mean=mean_over_rows),
             "You divided by all rows. A row without an earlier copy of its token has nowhere to "
             "look, and says nothing about the head: leave it out of the mean."),
-        copies_over_all_rows=(inducing(copies, mean=mean_over_rows),
-            "Two things: it is the place behind the earlier copy, t_{j−1} = t_i; and rows without "
-            "one are left out of the mean."),
+        all_rows_but_the_first=(inducing(mean=lambda A, w, told: mean_over_rows(
+                A[..., 1:, :], w[:, 1:], told)),
+            "You divided by all rows but the first. A row without an earlier copy of its token "
+            "has nowhere to look, and says nothing about the head: leave it out of the mean."),
+        half_a_text_for_its_rows=(inducing(half_a_text_back(1), lambda t: (
+                torch.arange(t.shape[-1], device=t.device) >= t.shape[-1] // 2).expand_as(t)),
+            HALF),
         each_place=(inducing(mean=weights_for_each_place),
             "You took the mean over the places. A row may have several, and a head may share out "
             "its attention among them: sum along the row, then the mean over the rows."),
@@ -737,63 +874,12 @@ INDUCTION = Exercise(
         everything=(inducing(mean=lambda A, w, told: (A * w[:, None]).mean((1, 3, 4))),
             "You averaged over all places of the matrix. Sum along each row, then take the mean "
             "over the rows that have an earlier copy."),
-        last_copy_only=(inducing(lambda t: last_of(behind_a_copy(t))),
-            "Only the last earlier copy counts in yours. Any of them does."),
-        first_copy_only=(inducing(lambda t: first_of(behind_a_copy(t))),
-            "Only the first copy counts in yours. Any earlier one does."),
-        strictly_before=(inducing(lambda t: behind_a_copy(t).tril(-1)),
-            "You left out j = i. If the token before is the same word, then the place behind that "
-            "copy is token i itself: j ≤ i."),
-        strictly_before_and_told=(inducing(lambda t: behind_a_copy(t).tril(-1),
-                                           lambda t: behind_a_copy(t).tril(-1).any(-1)),
-            "You left out j = i. If the token before is the same word, then the place behind that "
-            "copy is token i itself: j ≤ i. "),
-        future_too=(inducing(lambda t: (t[:, :, None] == torch.cat(
-                [torch.full_like(t[:, :1], -1), t[:, :-1]], 1)[:, None])),
-            "Places behind *any* copy count in yours, also behind later ones, and behind the token "
-            "itself. The copy must be an earlier one: j ≤ i."),
-        future_too_all_told=(inducing(lambda t: (t[:, :, None] == torch.cat(
-                [torch.full_like(t[:, :1], -1), t[:, :-1]], 1)[:, None]),
-                lambda t: (t[:, :, None] == torch.cat(
-                    [torch.full_like(t[:, :1], -1), t[:, :-1]], 1)[:, None]).any(-1)),
-            "Places behind *any* copy count in yours, also behind later ones, and behind the token "
-            "itself. The copy must be an earlier one: j ≤ i. "),
-        future_too_over_all=(inducing(lambda t: (t[:, :, None] == torch.cat(
-                [torch.full_like(t[:, :1], -1), t[:, :-1]], 1)[:, None]), mean=mean_over_rows),
-            "Places behind *any* copy count in yours, and all rows are in the mean. The copy must "
-            "be an earlier one, j ≤ i, and rows without one are left out."),
-        wraps_around=(inducing(wrapped),
-            "A `roll`, or an index of −1, brings the last token to the front: the first has none "
-            "before it, so column 0 is never behind a copy."),
-        wraps_around_and_told=(inducing(wrapped, lambda t: wrapped(t).any(-1)),
-            "A `roll`, or an index of −1, brings the last token to the front: the first has none "
-            "before it, so column 0 is never behind a copy. "),
-        half_a_text=(inducing(half_a_text_back(1)),
-            "You count half a text back. That fits a text said twice, and no other: compare the "
-            "tokens."),
-        half_a_text_for_its_rows=(inducing(half_a_text_back(1), lambda t: (
-                torch.arange(t.shape[-1], device=t.device) >= t.shape[-1] // 2).expand_as(t)),
-            "You count half a text back. That fits a text said twice, and no other: compare the "
-            "tokens. "),
-        half_a_text_copy=(inducing(half_a_text_back(0)),
-            "You count half a text back, and to the copy itself. Compare the tokens: the place "
-            "behind an earlier copy has t_{j−1} = t_i."),
         second_half=(inducing(told=lambda t: (torch.arange(t.shape[-1], device=t.device)
                               >= t.shape[-1] // 2).expand_as(t)),
             "You took the second half of the rows. Which rows have an earlier copy is said by the "
             "tokens."),
-        previous=(inducing(lambda t: torch.eye(t.shape[-1], dtype=torch.bool, device=t.device)
-                           .roll(-1, 1).tril().expand(len(t), -1, -1)),
-            "You looked at the token before. That is the other head, on which this one builds: "
-            "here it is the place behind an earlier copy."),
         who_looks=(lambda attention, tokens: induction(attention.mT, tokens),
-            "Your matrix lies on its side: rows look, columns are looked at."),
-        where_transposed=(inducing(lambda t: behind_a_copy(t).mT),
-            "i and j are exchanged: the row i looks at the column j behind an earlier copy."),
-        numbers_compared=(inducing(lambda t: torch.cat([torch.zeros_like(t[:, :1]), t[:, :-1]], 1)
-                          [:, None].eq(t[:, :, None]).tril()),
-            "Before the first token you put a 0, and 0 is a token too. Column 0 is never behind a "
-            "copy."),
+            SIDE),
         less_chance=(inducing(finish=lambda s: s - s.mean()),
             "You subtracted a mean. The score here is the share itself."),
         first_text_s_tokens=(inducing(of_first_tokens(behind_a_copy),
