@@ -61,7 +61,7 @@ def attention_maps(
     model : Module
         A transformer of Hugging Face (its attention is set to eager for the call), torchvision or
         timm, ``nn.MultiheadAttention``, ``nn.TransformerEncoder``, or one of your own that calls
-        ``softmax`` or ``F.scaled_dot_product_attention``.
+        ``softmax`` or the fused kernel of torch.
     inputs : Tensor or mapping of str to Tensor
         Pictures ``(N, C, H, W)``; what a tokenizer returned (``input_ids``, ``attention_mask``, …)
         or the numbers of tokens alone, ``(N, T)``; vectors ``(N, T, C)`` for a transformer without
