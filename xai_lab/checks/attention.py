@@ -129,6 +129,8 @@ ATTENTION_WEIGHTS = Exercise(
         Case("four tokens", lambda: queries_and_keys((4, 4), (4, 4), seed=1)),
         Case("a causal mask, three heads",
              lambda: queries_and_keys((3, 3, 3), (3, 3, 3), seed=2, causal=True)),
+        Case("one head with a causal mask",
+             lambda: queries_and_keys((5, 3), (5, 3), seed=6, causal=True)),
         Case("three queries and five keys", lambda: queries_and_keys((3, 4), (5, 4), seed=3)),
         Case("two heads at once", lambda: queries_and_keys((2, 5, 3), (2, 5, 3), seed=4)),
         Case(f"two samples with three heads each, causal{WHERE}", lambda: on_device(
@@ -169,6 +171,13 @@ ATTENTION_WEIGHTS = Exercise(
         by_tokens=(by_size(lambda q: q.shape[-2]),
             "You divided by the number of tokens. It is by √d, with d the length of a query, "
             "`q.shape[-1]`."),
+        by_root_of_keys=(weighing(scale=lambda s, q: s / s.shape[-1] ** 0.5),
+            "You divided by the root of the number of keys. d is the length of a query, "
+            "`q.shape[-1]`."),
+        by_root_of_first_size_of_k=(weighing(product=lambda q, k: q @ k.mT / len(k) ** 0.5,
+                                             scale=lambda s, q: s),
+            "d is taken from `len(k)`, the size of its first dimension. It is the length of a "
+            "query or key, the last one: `q.shape[-1]`."),
         by_root_of_all=(by_size(lambda q: q.numel() ** 0.5),
             "d is the length of one query, `q.shape[-1]`, not the number of all values."),
         always_8=(by_size(lambda q: 8.0),
@@ -187,6 +196,18 @@ ATTENTION_WEIGHTS = Exercise(
         scaled_after=(weighing(scale=lambda s, q: s, after=lambda A, q: A / q.shape[-1] ** 0.5),
             "You divided by √d after the softmax, and rows no longer sum to one. It belongs before "
             "the softmax: it is the scores that grow with d."),
+        scaled_after_and_masked_last=(weighing(
+                product=lambda q, k: (q @ k.mT).softmax(-1) / q.shape[-1] ** 0.5,
+                scale=lambda s, q: s, normal=lambda s: s, mask=lambda s: hidden(s, 0)),
+            "You divided by √d after the softmax, and hid the future after it. Both belong before: "
+            "the scores are divided, what is hidden gets −∞, and then comes the softmax."),
+        no_scale_multiplied_mask=(weighing(scale=lambda s, q: s, mask=lambda s: hidden(s, 0)),
+            "Two things: the division by √d is missing; and what is hidden gets minus infinity, "
+            "not 0, because exp(0) is 1."),
+        no_scale_masked_after=(weighing(scale=lambda s, q: s, mask=lambda s: s,
+                                        after_if_causal=lambda A: hidden(A, 0)),
+            "Two things: the division by √d is missing; and hidden weights were set to 0 after the "
+            "softmax, so that rows no longer sum to one."),
         scaled_twice=(weighing(after=lambda A, q: A / q.shape[-1] ** 0.5),
             "You divided by √d twice, before the softmax and after it. After it the rows should "
             "sum to one and stay as they are."),
@@ -432,6 +453,10 @@ ATTEND = Exercise(
         divided_by_keys=(attending(mix=lambda A, v: A @ v / A.shape[-1]),
             "You divided by the number of keys. The weights sum to one already: `A @ v` is a "
             "mean."),
+        by_root_of_width=(lambda q, k, v, causal=False: weighing(
+                scale=lambda s, q: s / v.shape[-1] ** 0.5)(q, k, causal) @ v,
+            "d is taken from the values. It is the length of a query or key, `q.shape[-1]`; values "
+            "may have another."),
         with_residual=(attending(finish=lambda y, q, v: as_self(y, v)),
             "You added the values. What a token keeps of itself (the residual connection) comes "
             "after attention and is no part of it."),
@@ -630,6 +655,20 @@ ROLLOUT = Exercise(
         first_twice=(rolling(product=lambda M: ordered(torch.cat([M[:1], M]))),
             "The first layer is in the product twice: begin with it and loop over the others, or "
             "begin with the identity."),
+        matrices_transposed=(rolling(product=lambda M: ordered(M.mT)),
+            "Each layer's matrix lies on its side in your product: `R = M @ R`, without a "
+            "transpose."),
+        last_layer_first=(rolling(product=lambda M: ordered(torch.cat([M[-1:], M[:-1]]))),
+            "You began with the last layer. Begin with the first, and multiply the later ones from "
+            "the left."),
+        residual_in_the_product_too=(rolling(
+                product=lambda M: reduce(lambda R, later: 0.5 * later @ R + 0.5 * R, M)),
+            "The residual is mixed in twice: half of the identity in M, and half of R in the "
+            "product. Once is enough."),
+        residual_for_identity=(rolling(residual=lambda F: F, product=lambda M: reduce(
+                lambda R, later: 0.5 * later @ R + 0.5 * eye_of(R), M)),
+            "In each step you added half of the identity to the product. What a token keeps is "
+            "what it had by then: the identity belongs into M, before the product."),
         last_to_the_power=(rolling(product=lambda M: torch.linalg.matrix_power(M[-1], len(M))),
             "You multiplied the last layer with itself. Each factor is another layer."),
         only_two=(rolling(product=lambda M: ordered(M[-2:])),
@@ -704,6 +743,11 @@ ROLLOUT = Exercise(
         transposed=(rolling(finish=lambda R: R.mT),
             "It lies on its side: row i says what token i is made of. Is the product or the "
             "residual transposed on the way?"),
+        only_cls_to_patches=(rolling(finish=lambda R: R[:, 0, 1:]),
+            "This is the row of token 0 alone, without itself. Return the whole matrix, "
+            "(N, T, T)."),
+        mean_of_rows=(rolling(finish=lambda R: R.mean(1)),
+            "The rows were averaged. Return the whole matrix, (N, T, T)."),
         all_layers=(rolling(product=lambda M: torch.stack(
                 [ordered(M[: n + 1]) for n in range(len(M))])),
             "You returned the product up to every layer; only the last is wanted, (N, T, T)."),

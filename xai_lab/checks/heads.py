@@ -86,6 +86,20 @@ def votes(attention, special):
     return heads, heads.mode(0).values
 
 
+def median_of_positions(attention, special):
+    heads = hidden_columns(attention, special).argmax(-1)
+    return heads, heads.median(0).values
+
+
+def special_rows_left_out(attention, special):
+    heads, mean = strongest(attention, special)
+    return heads[:, ~special], mean[~special]
+
+
+def special_rows_left_out_and_counted(attention, special):
+    return attention.argmax(-1)[:, ~special], attention.mean(0).argmax(-1)[~special]
+
+
 def second_best(A: Tensor) -> Tensor:
     """Position of the second largest."""
     return A.topk(2).indices[..., 1]
@@ -198,6 +212,14 @@ STRONGEST = Exercise(
         mean_of_positions_as_it_is=(mean_of_positions_as_it_is,
             "You averaged positions, and they are no longer whole. Average the *attention*, then "
             "ask for the largest."),
+        median_of_positions=(median_of_positions,
+            "You took the median of positions. Positions are names, not sizes: average the "
+            "*attention*, then ask for the largest."),
+        special_rows_left_out=(special_rows_left_out,
+            "The rows of special tokens are left out. They look as well: a row for each token."),
+        special_rows_left_out_and_counted=(special_rows_left_out_and_counted,
+            "You left out the rows of special tokens. They may look; what must not win is their "
+            "columns: set those to 0 before the argmax."),
         votes=(votes,
             "You let the heads vote. The mean is asked for: average the *attention*, in which a "
             "head that is sure counts for more, then ask for the largest."),
@@ -410,6 +432,13 @@ HEAD_ENTROPY = Exercise(
             "You took the exponential of the entropy (the perplexity). Leave it in nats."),
         of_ln_T=(spreading(lambda A: -torch.special.xlogy(A, A).sum(-1) / math.log(A.shape[-1])),
             "You divided by ln T. Leave it in nats: 0 for one token, ln T for all alike."),
+        of_ln_of_tokens=(lambda attention, mask: head_entropy(attention, mask)
+                         / mask.sum(-1).clamp_min(2).log()[:, None],
+            "You divided by the logarithm of the number of tokens. Leave it in nats: 0 for one "
+            "token, ln T for all alike."),
+        pooled=(lambda attention, mask: (-torch.special.xlogy(attention, attention).sum(-1)
+                                         * mask[:, None]).sum((1, 3)) / mask.sum(),
+            "You averaged over the texts too. Each has a number of its own: (layers, N, heads)."),
         softmax_again=(spreading(before=lambda A: A.softmax(-1)),
             "You took a softmax of the attention, which is one already."),
         all_texts=(lambda attention, mask: head_entropy(attention, mask).mean(1),
@@ -504,6 +533,9 @@ PREVIOUS_TOKEN = Exercise(
             "You took column 0, the first token. The token before i is i − 1."),
         all_before=(scoring(lambda A: A.tril(-1)[..., 1:, :].sum(-1).mean(-1)),
             "You added up everything before the token. Only the one place i − 1 counts."),
+        all_before_over_all_rows=(scoring(lambda A: A.tril(-1).sum(-1).mean(-1)),
+            "You added up everything before the token, and averaged over all rows. Only the one "
+            "place i − 1 counts, and the first row has none."),
         up_to_itself=(scoring(lambda A: (along(-1)(A) + along(0)(A))),
             "You added the token itself. Only the place i − 1 counts."),
         before_and_after=(scoring(lambda A: along(-1)(A) + along(1)(A)),
@@ -572,6 +604,9 @@ PREVIOUS_TOKEN = Exercise(
         wrong_dimensions=(lambda attention: attention.diagonal(-1).mean(-1).mean(1),
             "`diagonal` takes dimensions 0 and 1 unless told: `diagonal(-1, -2, -1)` is that of "
             "the matrices."),
+        wrong_dimensions_and_texts=(lambda attention: attention.diagonal(-1).mean(-1),
+            "`diagonal` takes dimensions 0 and 1 unless told: `diagonal(-1, -2, -1)` is that of "
+            "the matrices. (And the mean over the texts is missing.)"),
         block=(scoring(lambda A: A[..., 1:, :-1].mean((-2, -1))),
             "You averaged a whole block of the matrix: rows from 1 on, columns up to the last but "
             "one. Only its diagonal, a_{i, i−1}, is asked for."),
@@ -667,6 +702,12 @@ def best_place(A: Tensor, where: Tensor, told: Tensor) -> Tensor:
     return ((A * where[:, None]).amax(-1) * told[:, None]).sum((1, 3)) / told.sum()
 
 
+def mean_of_places(A: Tensor, where: Tensor, told: Tensor) -> Tensor:
+    """Mean over the rows of the mean weight of a row's places."""
+    weight = (A * where[:, None]).sum(-1) / where.sum(-1).clamp_min(1)[:, None]
+    return (weight * told[:, None]).sum((1, 3)) / told.sum()
+
+
 def mean_over_rows(A: Tensor, where: Tensor, told: Tensor) -> Tensor:
     """Mean of the sums of all rows, also of those that have no place."""
     return (A * where[:, None]).sum(-1).mean((1, 3))
@@ -753,6 +794,11 @@ PLACES: dict[str, tuple[Change, str]] = {
         lambda t: alike(before(t), before(t)).tril(-1) & (before(t) >= 0)[:, :, None],
         "You compared what stands before i with what stands before j. It is token i itself that "
         "has stood before j: t_{j−1} = t_i.",
+    ),
+    "same_before_or_itself": (
+        lambda t: alike(before(t), before(t)).tril() & (before(t) >= 0)[:, :, None],
+        "You compared what stands before i with what stands before j, also for j = i. It is token "
+        "i itself that has stood before j: t_{j−1} = t_i.",
     ),
     "same_as_before": (
         lambda t: alike(before(t), t).tril(),
@@ -862,6 +908,9 @@ INDUCTION = Exercise(
         best_place=(inducing(mean=best_place),
             "You took the largest weight of a row's places. A head may share out its attention "
             "among several: sum along the row."),
+        mean_of_places=(inducing(mean=mean_of_places),
+            "You averaged over the places of a row. A head may share out its attention among them: "
+            "sum along the row, then the mean over the rows."),
         looked_at_most=(inducing(mean=looked_at_most),
             "You counted how often such a place is looked at *most*. Asked is how much attention "
             "lies there."),
@@ -1067,6 +1116,12 @@ CLS_MAPS = Exercise(
             "You took row 1. CLS is token 0."),
         last_special=(last_special,
             "You took the row of the last special token. CLS is the first, token 0."),
+        all_special_summed=(lambda attention, grid: before_patches(attention, grid)
+                            * all_special(attention, grid),
+            "You summed the rows of all special tokens. The class is read from CLS, token 0, "
+            "alone."),
+        heads_and_pictures_in_one=(folding(finish=lambda m: m.flatten(0, 1)),
+            "Pictures and heads were put into one dimension. Keep them apart: (N, heads, h, w)."),
         first_patch=(first_patch, "You took the row of the first patch. CLS is token 0."),
         all_special=(all_special,
             "You averaged the rows of all special tokens. The class is read from CLS, token 0, "
