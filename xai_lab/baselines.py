@@ -116,7 +116,11 @@ def blurred(pixels: Tensor) -> Tensor:
     from torchvision.transforms.functional import gaussian_blur
 
     side = min(pixels.shape[2:])
-    return gaussian_blur(pixels, 2 * int(0.3 * side) + 1, max(side / 10, 0.1))
+    wide, sigma = 2 * int(0.3 * side) + 1, max(side / 10, 0.1)
+    # Rows, then columns: the same Gaussian, at a hundredth of the cost.
+    for size in ([wide, 1], [1, wide]):
+        pixels = gaussian_blur(pixels, size, [sigma, sigma])
+    return pixels
 
 
 #: From pixels ``(N, C, H, W)`` in [0, 1] to a picture in which nothing is seen.
