@@ -23,7 +23,7 @@ from xai_lab.methods import METHODS
 QUICK = ["--samples", "2", "--channels", "2", "--device", "cpu"]
 IG = ["--method", "ig", "--device", "cpu"]
 LOAD = xai_lab.load
-ASKED = ["--method", "all", "--target", "football-helmet,goldfish", "--seed", "3", "--steps", "8"]
+ASKED = ["--method", "all", "--target", "football-helmet,goldfish", "--seed", "3", "--tol", "0.1"]
 
 
 def shell(*arguments, cwd=None, **environment):
