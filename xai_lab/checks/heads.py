@@ -887,6 +887,8 @@ INDUCTION = Exercise(
              lambda: texts([[1, 2, 1, 3, 1, 2], [4, 4, 5, 6, 5, 4]], 2, 3, seed=2, causal=True)),
         Case("an encoder, which also looks ahead",
              lambda: texts([[0, 8, 3, 0, 2, 0, 8], [6, 1, 6, 2, 6, 2, 9]], 3, 2, seed=3)),
+        Case("two texts of which one repeats more",
+             lambda: texts([[5, 7, 5, 7, 5, 7], [1, 2, 3, 4, 1, 6]], 2, 2, seed=6, causal=True)),
         Case(f"a word that comes four times{WHERE}",
              lambda: on_device(texts([[3, 1, 3, 2, 3, 4, 3, 1]], 2, 4, seed=4, causal=True))),
     ),
@@ -952,7 +954,7 @@ INDUCTION = Exercise(
             "Only the last layer came back: (layers, heads). "),
         first_layer=(inducing(finish=lambda s: s[0]),
             "Only the first layer came back: (layers, heads)."),
-        transposed=(inducing(finish=lambda s: s.T),
+        result_transposed=(inducing(finish=lambda s: s.T),
             "Layers and heads are exchanged: a row for each layer, (layers, heads)."),
         each_text=(lambda attention, tokens: torch.stack([
                 induction(attention[:, n : n + 1], tokens[n : n + 1])
