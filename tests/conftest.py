@@ -1,6 +1,7 @@
 """What all tests share: no network, and GPU tests only where there is a GPU."""
 
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -16,6 +17,31 @@ sitecustomize.forbid_network()
 os.environ["PYTHONPATH"] = os.pathsep.join(
     filter(None, [str(OFFLINE), os.environ.get("PYTHONPATH")])
 )
+
+
+CHROMIUM = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome", "chrome")
+# Quiet: a browser that looks for its own updates would be counted as a page that asks the web.
+FLAGS = (
+    "--no-sandbox --disable-gpu --disable-background-networking --disable-component-update "
+    "--disable-sync --no-first-run"
+).split()
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """One for all: a process cannot drive two."""
+    from playwright.sync_api import sync_playwright
+
+    found = [os.environ.get("CHROMIUM"), *map(shutil.which, CHROMIUM)]
+    path = next(filter(None, found), None)
+    if path is None:
+        pytest.fail(
+            "no Chromium on this machine. Debian: sudo apt-get install chromium; or set CHROMIUM"
+        )
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
+        yield browser
+        browser.close()
 
 
 def pytest_collection_modifyitems(items):

@@ -1,23 +1,15 @@
 """The built site, a server for it, and Chromium to look at it with."""
 
 import os
-import shutil
 import threading
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import sync_playwright
 
 ROOT = Path(__file__).resolve().parents[2]
 SITE = Path(os.environ.get("XAI_LAB_SITE", ROOT / "_build" / "html"))
-CHROMIUM = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome", "chrome")
-# Quiet: a browser that looks for its own updates would be counted as a page that asks the web.
-FLAGS = (
-    "--no-sandbox --disable-gpu --disable-background-networking --disable-component-update "
-    "--disable-sync --no-first-run"
-).split()
 # Everything that the tests ask of a loaded page, in one go.
 FACTS = """() => {
   const article = document.querySelector("article") || document.body;
@@ -61,20 +53,6 @@ def address(site):
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_address[1]}"
     server.shutdown()
-
-
-@pytest.fixture(scope="session")
-def browser():
-    found = [os.environ.get("CHROMIUM"), *map(shutil.which, CHROMIUM)]
-    path = next(filter(None, found), None)
-    if path is None:
-        pytest.fail(
-            "no Chromium on this machine. Debian: sudo apt-get install chromium; or set CHROMIUM"
-        )
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

@@ -3,14 +3,12 @@
 import itertools
 import json
 import re
-import shutil
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 import torch
-from playwright.sync_api import sync_playwright
 
 import xai_lab.plot.bertviz_view as module
 from xai_lab import plot
@@ -252,16 +250,6 @@ def test_plot_can_be_imported_without_bertviz():
 
 
 # In a browser
-
-
-@pytest.fixture(scope="module")
-def browser():
-    path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))))
-    with sync_playwright() as playwright:
-        flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-        browser = playwright.chromium.launch(executable_path=path, args=flags)
-        yield browser
-        browser.close()
 
 
 def known():

@@ -300,10 +300,10 @@ INTERPOLATE = Exercise(
         Case("as many points as channels, rows and columns",
              path(3, 3, 3, seed=3, alphas=(0.1, 0.5, 0.6))),
         Case("a picture and four points", path(3, 4, 5, seed=1, alphas=(0.0, 0.2, 0.7, 1.0))),
-        Case("a batch of two, and points in no order",
-             path(2, 3, 2, 4, seed=5, alphas=(0.9, 0.0, 0.3))),
         Case("a row of numbers, in double precision",
              path(6, seed=7, alphas=(0.25, 0.5), double=True)),
+        Case("a batch of two, and points in no order",
+             path(2, 3, 2, 4, seed=5, alphas=(0.9, 0.0, 0.3))),
         Case(f"a single point{WHERE}",
              lambda: on_device(path(2, 4, 3, seed=9, alphas=(0.4,))())),
     ),
@@ -371,7 +371,7 @@ INTERPOLATE = Exercise(
             "dimension of size 1 for each dimension of x, however many there are: "
             "`alphas.reshape(-1, *[1] * x.ndim)`."),
         **{f"for_{k}_dimensions": (for_dimensions(k), FIXED.format(k, "1, " * (k - 1) + "1"))
-           for k in (1, 2, 4)},
+           for k in (1, 2, 3, 4)},
         one_dimension_short=(lambda x, b, alphas: b + along(alphas, x[0]) * (x - b),
             "Your α has as many dimensions as x, and needs one more: the α come first, "
             "(n, *x.shape), so behind n stands a 1 for each dimension of x: "
