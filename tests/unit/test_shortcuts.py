@@ -9,9 +9,10 @@ import pytest
 import torch
 from PIL import Image
 
-from xai_lab import find_shortcuts, load, shortcuts
+from xai_lab import find_shortcuts, load, parts, shortcuts
 from xai_lab.data.scenes import SHAPES, scenes
-from xai_lab.shortcuts import Trial, judged, spectral_clusters
+from xai_lab.shortcuts import Trial, judged
+from xai_lab.survey import spectral_clusters
 
 N = 96
 
@@ -90,8 +91,8 @@ def test_the_result_does_not_depend_on_batch_size_or_chunk(background, biased, f
 
 def test_the_result_does_not_depend_on_the_order_of_the_pictures(background, biased, found):
     order = torch.randperm(N, generator=torch.Generator().manual_seed(3))
-    parts = (biased.images[order], biased.labels[order], biased.masks[order])
-    result = find_shortcuts(background, parts, groups=2, batch_size=16)
+    mixed = (biased.images[order], biased.labels[order], biased.masks[order])
+    result = find_shortcuts(background, mixed, groups=2, batch_size=16)
     assert len(result.clusters) == len(found.clusters)
     for one, other in zip(result.clusters, found.clusters, strict=True):
         names = [f"picture {order[int(name.split()[1])]}" for name in one.members]
@@ -116,8 +117,8 @@ def test_a_scheduler_is_handed_to_joblib(monkeypatch):
     asked = []
     monkeypatch.setattr(joblib, "parallel_config", lambda **options: asked.append(options))
     client = object()
-    shortcuts.backend("tcp://host:1")
-    shortcuts.backend(client)
+    parts.backend("tcp://host:1")
+    parts.backend(client)
     assert asked == [
         {"backend": "dask", "scheduler_host": "tcp://host:1"},
         {"backend": "dask", "client": client},
@@ -145,12 +146,13 @@ def test_a_run_that_broke_off_goes_on_where_it_was(background, biased, found, tm
     options = {"groups": 2, "batch_size": 16, "chunk": 16, "folder": tmp_path}
     with pytest.raises(KeyboardInterrupt):
         find_shortcuts(background, Counted(biased, stop=50), **options)
-    parts = sorted(path.name for path in tmp_path.glob("part-*.npz"))
-    assert parts == ["part-00000.npz", "part-00001.npz", "part-00002.npz"]
+    done = sorted(path.name for path in tmp_path.glob("part-*.npz"))
+    assert done == ["part-00000.npz", "part-00001.npz", "part-00002.npz"]
     assert not list(tmp_path.glob(".*")), "nothing half-written is left"
     rest = Counted(biased)
     result = find_shortcuts(background, rest, **options)
-    assert min(rest.read[:48]) == 48, "what was done is not done again"
+    assert rest.read[:6] == [0, 15, 16, 31, 32, 47], "of what was done, only a sample is read"
+    assert min(rest.read[6:54]) == 48, "what was done is not done again"
     same(result, found)
     again = Counted(biased)
     same(find_shortcuts(background, again, **options), found)
