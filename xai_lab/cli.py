@@ -1,8 +1,9 @@
-"""The command `xai-lab`: explain a photo, a film or a text, check an installation.
+"""The command `xai-lab`: explain a photo, a film or a text, debug a network, check the set-up.
 
 Read `main`, then `explain`, then `animate`. What a method is called and what its map shows stands
 in `methods.py`, the picture and the page are laid out in `report.py`, frames are read and written
-in `animation.py`, `text_report.py` explains text, `doctor.py` looks after the installation.
+in `animation.py`, `text_report.py` explains text, `debug_report.py` looks into mistakes and
+`doctor.py` after the installation.
 Everything heavy is imported where it is used, so that `xai-lab --help` answers at once.
 """
 
@@ -110,6 +111,11 @@ def run(arguments: list[str]) -> int:
             from xai_lab.attention_report import attend
 
             return attend(options, shlex.join(["xai-lab", *arguments]))
+        if options.command in ("debug", "shortcuts"):
+            from xai_lab import debug_report
+
+            work = getattr(debug_report, options.command)
+            return work(options, shlex.join(["xai-lab", *arguments]))
         return explain(options, shlex.join(["xai-lab", *arguments]))
     except MisuseError as error:
         complain(f"{error}; `xai-lab {options.command} --help` shows examples")
@@ -157,6 +163,8 @@ examples:
   xai-lab explain astronaut                 a photo of the course, to try it out
   xai-lab explain holiday.jpg --out holiday.html
   xai-lab attention "The cat sat on the mat"
+  xai-lab debug photo.jpg --true wolf       why is it taken for something else?
+  xai-lab shortcuts photos/                 does it go by the background?
   xai-lab doctor                            is everything installed, and does it fit?
 
 `xai-lab explain --help` and `xai-lab doctor --help` say more.
@@ -170,6 +178,8 @@ examples:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     add_explain(commands)
     add_attention(commands)
+    add_debug(commands)
+    add_shortcuts(commands)
     commands.add_parser(
         "doctor",
         help="check the installation, and say what to type where something is wrong",
@@ -261,7 +271,8 @@ being explained never is.
         "--model",
         help="efficientnet-lite0, scenes-cnn, scenes-vit, digits-cnn and others come with the "
         "course; a classifier of torchvision (resnet50, vgg16, …) or timm/NAME are fetched the "
-        f"first time (default: {DEFAULT_MODEL}). Of text: minilm-sentiment, "
+        f"first time; package.module:factory is your own (default: {DEFAULT_MODEL}). Of text: "
+        "minilm-sentiment, "
         "minilm-sentiment-spurious, tiny-lm, and distilbert-sst2 and gpt2, which are fetched "
         f"(default: {DEFAULT_TEXT_MODEL})",
     )
@@ -406,6 +417,103 @@ What is a file, a photo of the course or a scene is looked at, everything else i
         "--device",
         help="cpu, cuda, cuda:1, mps (default: XAI_LAB_DEVICE, else a GPU where there is one)",
     )
+
+
+OWN_MODEL = """\
+A network of your own: --model package.module:factory imports the module, from this folder too, and
+calls the function. It returns what xai_lab.load returns:
+
+  from xai_lab.models import Loaded
+  def factory():
+      return Loaded("mine", model, labels, transform, mean, std)
+"""
+
+
+def add_debug(commands: argparse._SubParsersAction) -> None:
+    """Add the parser of `xai-lab debug`."""
+    parser = commands.add_parser(
+        "debug",
+        help="write a page on why a photo is misclassified",
+        description="Compare what a network says with what is right: where the two classes part, "
+        "what becomes of both when that is hidden or kept alone, whether the mistake survives "
+        "small changes. The verdict follows from these numbers by stated rules.",
+        epilog=f"""\
+examples:
+  xai-lab debug astronaut --true "space shuttle"
+  xai-lab debug holiday.jpg --true "tabby cat" --model resnet50 --out why.html
+  xai-lab debug scene:7 --true flower --model scenes-cnn-background
+  xai-lab debug photo.jpg --true wolf --model mynet.zoo:factory --out why.json
+
+{OWN_MODEL}
+Without --out the page is written to this folder under a name that is still free.
+
+"""
+        + EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "photo",
+        metavar="PHOTO",
+        help="an image file, a photo of the course (astronaut, cat, coffee, rocket, china, "
+        "flower), or a drawn scene (scene, scene:7)",
+    )
+    parser.add_argument(
+        "--true", required=True, metavar="LABEL", help="the right class, by name or number"
+    )
+    add_common(parser, "of the areas that are hidden for comparison")
+
+
+def add_shortcuts(commands: argparse._SubParsersAction) -> None:
+    """Add the parser of `xai-lab shortcuts`."""
+    parser = commands.add_parser(
+        "shortcuts",
+        help="write a page on whether a network goes by the object, or by what stands beside it",
+        description="Map every picture of a data set, group pictures whose maps are alike, and "
+        "try each group: objects on other backgrounds, the marked place hidden, and pasted "
+        "elsewhere. Only what these tests confirm is called a short cut.",
+        epilog=f"""\
+examples:
+  xai-lab shortcuts photos/                 photos/husky/*.jpg, photos/wolf/*.jpg, …
+  xai-lab shortcuts photos/ --jobs 4 --keep parts/ --out report.html
+  xai-lab shortcuts photos/ --model mynet.zoo:factory
+
+A class folder is named as the network names the class. With --keep a run that was stopped goes on
+where it was. Pictures that cannot be read are listed and left out; the exit code is then 1.
+
+{OWN_MODEL}
+"""
+        + EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("folder", metavar="FOLDER", help="holds a folder for each class")
+    parser.add_argument(
+        "--jobs", type=whole(1), metavar="N", help="processes that share the work (default: 1)"
+    )
+    parser.add_argument("--keep", metavar="FOLDER", help="where finished parts are kept")
+    add_common(parser, "of the choice of pictures for the tests")
+
+
+def add_common(parser: argparse.ArgumentParser, seeded: str) -> None:
+    """Add what `xai-lab debug` and `xai-lab shortcuts` share."""
+    parser.add_argument(
+        "--model",
+        default=DEFAULT_MODEL,
+        metavar="NAME",
+        help="as for `xai-lab explain`, or package.module:factory (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--out", metavar="FILE", help="FILE.html; FILE.json for the numbers; or a folder"
+    )
+    parser.add_argument(
+        "--seed", type=whole(0), default=0, metavar="N", help=f"{seeded} (default: 0)"
+    )
+    parser.add_argument(
+        "--device",
+        help="cpu, cuda, cuda:1, mps (default: XAI_LAB_DEVICE, else a GPU where there is one)",
+    )
+    parser.set_defaults(layer=())
 
 
 def methods(text: str) -> list[str]:
@@ -579,12 +687,19 @@ def network(options: argparse.Namespace) -> Loaded:
     from xai_lab.models import TEXTS
 
     if options.model in TEXTS:
+        instead = ", or give a text with --text" if options.command == "explain" else ""
         raise MisuseError(
             f"--model {options.model} reads text, and a photo was given; leave it away, name a "
-            "network that looks, such as scenes-cnn or resnet50, or give a text with --text"
+            f"network that looks, such as scenes-cnn or resnet50{instead}"
         )
     status(f"loading {options.model} …")
-    net: Loaded = xai_lab.load(options.model, device=chosen_device(options.device))
+    device = chosen_device(options.device)
+    if ":" in options.model and "/" not in options.model:  # a hub's names have a slash
+        from xai_lab.debug_report import from_factory
+
+        net = from_factory(options.model, device)
+    else:
+        net = xai_lab.load(options.model, device=device)
     for name in options.layer:
         try:
             find_layer(net.model, name)
@@ -847,10 +962,10 @@ def encodable(text: str) -> bool:
     return True
 
 
-def free_name(source: str, folder: Path, ending: str = ".png") -> Path:
+def free_name(source: str, folder: Path, ending: str = ".png", what: str = "explained") -> Path:
     """Name for the picture of a photo that no file has yet: ``cat-explained.png``, ``…-2.png``."""
     path = Path(source)
-    stem = f"{path.resolve().name if path.is_dir() else path.stem}-explained"
+    stem = f"{path.resolve().name if path.is_dir() else path.stem}-{what}"
     path, number = folder / f"{stem}{ending}", 1
     while path.exists() or path.is_symlink():
         number += 1

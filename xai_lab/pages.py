@@ -43,6 +43,12 @@ def document(
     )
 
 
+def signed(page: str, *lines: str) -> str:
+    """Page with some lines of plain text at its foot: what it is about, and how it was made."""
+    body, end, rest = page.rpartition("</footer>")
+    return body + "".join(f"<p>{html.escape(line)}</p>" for line in lines) + end + rest
+
+
 def table(rows: Sequence[Mapping[str, Any]], caption: str = "") -> str:
     """Table in HTML: the first cell of each row is its heading."""
     if not rows:
