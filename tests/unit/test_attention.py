@@ -718,9 +718,12 @@ def test_cls_maps_are_as_large_as_the_picture():
 
 def test_distillation_and_register_tokens_are_dropped():
     A = attention_maps(hugging_face("deit"), PICTURES)
-    torch.testing.assert_close(
-        cls_map(A, (16, 16), upsample=False), A[-1, :, :, 0, 2:].unflatten(-1, (4, 4))
-    )
+    assert A.shape[-1] == 2 + 16  # CLS, distillation, patches
+    found = cls_map(A, (16, 16), upsample=False)
+    assert torch.equal(found, A[-1, :, :, 0, 2:].unflatten(-1, (4, 4)))
+    assert not torch.allclose(found, A[-1, :, :, 2:, 0].unflatten(-1, (4, 4)))
+    R = rollout(A)
+    assert torch.equal(cls_map(R, (16, 16), upsample=False), R[:, 0, 2:].unflatten(-1, (4, 4)))
 
 
 @pytest.mark.parametrize(

@@ -70,6 +70,11 @@ def test_shuffled_heads_score_next_to_nothing(name, shape):
     assert found.max() < 0.3
 
 
+@pytest.mark.parametrize("name", ["previous", "next", "same"])
+def test_heads_that_look_each_at_another_token_do_not_broadcast(name):
+    assert scores(even(IDEAL[name]))["broadcast"] == 0
+
+
 @pytest.mark.parametrize("name", ["previous", "same", "first", "same token", "induction"])
 def test_in_a_decoder_chance_is_counted_among_what_can_be_seen(name):
     triangle = even(COLUMN <= ROW)
