@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 
 from xai_lab import attention as taught
-from xai_lab.checks import attention, check, heads
+from xai_lab.checks import attention, check, copying, heads
 
-EXERCISES = [e for module in (attention, heads) for e in module.EXERCISES]
+EXERCISES = [e for module in (attention, heads, copying) for e in module.EXERCISES]
 
 # ------------------------------------------------------------- right, written otherwise
 
@@ -93,7 +93,8 @@ def entropy_by_loop(attention, mask):
 
 
 def entropy_of_the_package(attention, mask):
-    return taught.entropy(attention, mask).nanmean(-1)
+    rows = torch.nan_to_num(attention).clamp_min(0)  # the package refuses what is no attention
+    return taught.entropy(rows, mask).nanmean(-1)
 
 
 def entropy_by_epsilon(attention, mask):
@@ -156,9 +157,9 @@ RIGHT = {
     "rollout": [rollout_of_the_package, rollout_by_numpy, rollout_with_the_identity_in_each_head],
     "strongest": [strongest_by_loop, strongest_by_infinity],
     "head_entropy": [entropy_by_loop, entropy_of_the_package, entropy_by_epsilon],
+    "cls_maps": [maps_by_loop, maps_by_reshape],
     "previous_token": [previous_by_loop, previous_by_mask],
     "induction": [induction_by_loop, induction_by_shift],
-    "cls_maps": [maps_by_loop, maps_by_reshape],
 }
 
 
@@ -222,10 +223,14 @@ def log_of_zero(A):
     return -(A * torch.log(A)).sum(-1)
 
 
+def at_zero(H, m):
+    return torch.where(m[None, :, None].bool(), H, torch.zeros_like(H))
+
+
 def entropies(rows=None, mean=None):
     """Entropy as a student writes it, with these lines exchanged."""
     rows = rows or (lambda A: -(A * torch.log(A + 1e-12)).sum(dim=-1))
-    mean = mean or (lambda H, m: (H * m[None, :, None]).sum(-1) / m.sum(-1)[None, :, None])
+    mean = mean or (lambda H, m: at_zero(H, m).sum(-1) / m.sum(-1)[None, :, None])
     return lambda attention, mask: mean(rows(attention), mask)
 
 
@@ -243,6 +248,35 @@ def copied(place, rows="with a place", step=0):
         return total / count
 
     return induction
+
+
+def of_texts(mean):
+    """Induction text by text, and a mean over what the texts gave; NaN for one without copies."""
+
+    def induction(attention, tokens):
+        nothing = torch.full(attention.shape[:1] + attention.shape[2:3], torch.nan)
+        return mean([nothing if len(t.unique()) == len(t) else induction_by_loop(
+            attention[:, n : n + 1], t[None]) for n, t in enumerate(tokens)])  # fmt: skip
+
+    return induction
+
+
+def with_later_copies(attention, tokens):
+    total, rows = 0, 0
+    for n, text in enumerate(tokens.tolist()):
+        for i, token in enumerate(text):
+            if text.count(token) > 1:
+                rows += 1
+                for j in range(1, i + 1):
+                    if text[j - 1] == token:
+                        total = total + attention[:, n, :, i, j]
+    return total / rows
+
+
+def squared(attention, grid):
+    side = math.isqrt(attention.shape[-1] - 1)
+    row = attention[:, :, 0, attention.shape[-1] - side**2 :]
+    return row.reshape(*row.shape[:2], side, side)
 
 
 def folded(row=lambda A: A[:, :, 0], cut=None, fold=None):
@@ -327,6 +361,12 @@ def folded(row=lambda A: A[:, :, 0], cut=None, fold=None):
         ("strongest", lambda A, s: strongest_by_loop(A.mT, s), "who looks at each token"),
         ("strongest", lambda A, s: strongest_by_loop(A, s)[::-1], "exchanged"),
         ("strongest", lambda A, s: strongest_by_loop(A, s)[0], "Only the positions by head"),
+        ("strongest", lambda A, s: ((A * ~s).argmax(-1), (A * ~s).mean(0).argmax(-1)),
+         "gives its words nothing"),
+        ("strongest", lambda A, s: ((A * ~s).argmax(-1), (A * ~s).argmax(-1).mode(0)[0]),
+         "heads vote"),
+        ("strongest", lambda A, s: (strongest_by_loop(A, s)[0], (A * ~s).mean(0).argmax(-1)),
+         "gives its words nothing"),
         ("strongest", lambda A, s: ((A * s).argmax(-1), (A * s).mean(0).argmax(-1)),
          "other way round"),
         ("strongest", lambda A, s: (A[:, :, ~s].argmax(-1), A.mean(0)[:, ~s].argmax(-1)),
@@ -345,6 +385,15 @@ def folded(row=lambda A: A[:, :, 0], cut=None, fold=None):
         ("head_entropy", entropies(mean=lambda H, m: H.mean(-1)), "Rows of padding are in"),
         ("head_entropy", entropies(mean=lambda H, m: (H * m[:, None]).mean(-1)), "count as 0"),
         ("head_entropy", entropies(mean=lambda H, m: (H * m[:, None]).sum(-1)), "summed the rows"),
+        ("head_entropy", entropies(mean=lambda H, m: (H * m[:, None]).sum(-1)
+                                   / m.sum(-1)[:, None]), "NaN × 0"),
+        ("head_entropy", entropies(lambda A: -(A * torch.log2(A + 1e-12)).sum(-1),
+                                   lambda H, m: (H * m[:, None]).sum(-1) / m.sum(-1)[:, None]),
+         "in bits"),
+        ("head_entropy", entropies(mean=lambda H, m: at_zero(H, m).sum(-1)
+                                   / m.sum(-1).float().mean()), "mean number of tokens"),
+        ("head_entropy", entropies(mean=lambda H, m: at_zero(H, m).sum(-1) / m.sum()),
+         "all texts together"),
         ("head_entropy", entropies(lambda A: -(A * torch.log(A + 1e-12)).mean(-1)), "*sum*|row"),
         ("head_entropy", lambda A, m: entropy_by_loop(A, m).mean(2), "averaged over the heads"),
         ("head_entropy", lambda A, m: entropy_by_loop(A, m).mean(1), "averaged over the texts"),
@@ -354,6 +403,12 @@ def folded(row=lambda A: A[:, :, 0], cut=None, fold=None):
         ("head_entropy", entropies(mean=lambda H, m: H), "One number for each row"),
         ("previous_token", lambda A: A.diagonal(1, -2, -1).mean(-1).mean(1), "*next* token"),
         ("previous_token", lambda A: A.diagonal(0, -2, -1).mean(-1).mean(1), "token itself"),
+        ("previous_token", lambda A: A.diagonal(0, -2, -1)[..., 1:].mean(-1).mean(1),
+         "token itself"),
+        ("previous_token", lambda A: torch.stack([A[..., i, i - 1] for i in range(
+            2, A.shape[-1])]).mean(0).mean(1), "row of token 1"),
+        ("previous_token", lambda A: sum(A[..., i, i - 1] for i in range(2, A.shape[-1])).mean(1)
+         / (A.shape[-1] - 1), "row of token 1"),
         ("previous_token", lambda A: A.diagonal(-1, -2, -1).sum(-1).mean(1) / A.shape[-1],
          "all T rows"),
         ("previous_token", lambda A: sum(A[..., i, i - 1] for i in range(A.shape[-1])).mean(1)
@@ -376,6 +431,10 @@ def folded(row=lambda A: A[:, :, 0], cut=None, fold=None):
         ("induction", copied(lambda t, i, j: j <= i and t[j - 1] == t[i]), "wrap|brings"),
         ("induction", copied(lambda t, i, j: j == i - 1), "token before"),
         ("induction", lambda A, t: induction_by_loop(A[:, :1], t[:1]), "first text"),
+        ("induction", of_texts(lambda s: torch.stack(s).nan_to_num().mean(0)), "each text first"),
+        ("induction", of_texts(lambda s: torch.stack(s).nanmean(0)), "each text first"),
+        ("induction", of_texts(lambda s: torch.stack(s).mean(0)), "each text first"),
+        ("induction", with_later_copies, "*later*"),
         ("induction", lambda A, t: induction_by_loop(A, t).mean(1), "over the heads"),
         ("induction", lambda A, t: induction_by_loop(A, t)[-1], "last layer"),
         ("induction", lambda A, t: induction_by_loop(A.mT, t), "on its side"),
@@ -387,6 +446,10 @@ def folded(row=lambda A: A[:, :, 0], cut=None, fold=None):
         ("cls_maps", folded(fold=lambda r, n, c, h, w: r.reshape(n, c, w, h).mT),
          "column by column"),
         ("cls_maps", folded(fold=lambda r, n, c, h, w: r.reshape(n, c, w, h)), "exchanged"),
+        ("cls_maps", folded(fold=lambda r, n, c, h, w: r.reshape(n, c, w, h).mT.reshape(
+            n, c, w, h)), "column by column"),
+        ("cls_maps", folded(cut=lambda r, s, p: r[:, :, s - 1 : -1]), "begin one token early"),
+        ("cls_maps", squared, "for a square"),
         ("cls_maps", folded(row=lambda A: A.mean(2)), "over all rows"),
         ("cls_maps", folded(row=lambda A: A[:, :, -1]), "last token"),
         ("cls_maps", folded(row=lambda A: A[:, :, 0] / A[:, :, 0].amax(-1, keepdim=True)),

@@ -3,7 +3,7 @@
 
 Each exercise is a block: the right function under its exercise's name, the cases, the mistakes,
 the hints. `EXERCISES` at the end is what `check` finds. What one asks of single heads is in
-`xai_lab.checks.heads`.
+`xai_lab.checks.heads` and `xai_lab.checks.copying`.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 # ruff: noqa: D103 (what is said about a wrong function stands beside it in the catalogue)
-"""Exercises of chapter 4, second part: what single heads look at, how widely, and by which rule.
+"""Exercises of chapter 4, second part: what single heads look at, how widely, and on which patches.
 
 Each exercise is a block: the right function under its exercise's name, the cases, the mistakes,
-the hints. `EXERCISES` at the end is what `check` finds.
+the hints. `EXERCISES` at the end is what `check` finds. The two heads that copy are in
+`xai_lab.checks.copying`.
 """
 
 from __future__ import annotations
@@ -10,21 +11,25 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from xai_lab.checks.attention import Change, eye_of, share, soft
-from xai_lab.checks.exercise import Case, Exercise, Mistake, catalogue
+from xai_lab.checks.exercise import Case, Exercise, catalogue
 from xai_lab.checks.small import WHERE, on_device
 
 # --------------------------------------------------------------- 1. who looks at whom most
 
 
 def hidden_columns(A: Tensor, special: Tensor) -> Tensor:
-    """Attention without what falls on special tokens."""
+    """Attention in which no special token can be the largest."""
+    return A.masked_fill(special, -math.inf)
+
+
+def zeroed_columns(A: Tensor, special: Tensor) -> Tensor:
+    """Attention whose special tokens are at 0, the largest there is in a row without any other."""
     return A.masked_fill(special, 0.0)
 
 
@@ -126,9 +131,27 @@ def case_of_strongest(label: str, arguments: Callable[[], dict[str, Any]]) -> Ca
     return Case(label, arguments, observe=two_parts)
 
 
+def also_of_one_word(function: Callable, arguments: dict) -> tuple[object, object]:
+    """Result, and that for one word which nobody looks at, between two special tokens."""
+    A = torch.tensor([1.0, 0, 0]).expand(2, 3, 3)
+    special = torch.tensor([True, False, True])
+    return function(arguments["attention"], arguments["special"]), function(A.clone(), special)
+
+
+def special_wins(result: tuple[object, object], arguments: dict) -> str:
+    """Whether a special token was chosen where the only word has a weight of 0."""
+    one = two_parts(result[1], arguments)
+    chosen = isinstance(one, dict) and all((p == 1).all() for p in one.values())
+    return "" if chosen else ZERO_WINS
+
+
+ZERO_WINS = (
+    "where a row gives its words nothing at all, a special token is chosen: set to 0 it is as "
+    "large as they are, and argmax takes the first. Set the special columns to −∞"
+)
 SPECIALS_COUNT = (
     "[CLS] and its like are still in the race, and win it nearly everywhere. Set their *columns* "
-    "to 0 before you ask for the largest."
+    "to −∞ before you ask for the largest."
 )
 WHO_LOOKS = (
     "You asked who looks at each token most (`argmax(-2)`, down the columns). Asked is whom each "
@@ -141,8 +164,10 @@ STRONGEST = Exercise(
             attention=torch.tensor([[[.6, .1, .3], [.5, .3, .2], [.4, .35, .25]],
                                     [[.1, .7, .2], [.8, .05, .15], [.2, .1, .7]]]),
             special=torch.tensor([True, False, False]))),
-        case_of_strongest("special tokens at both ends",
-                          lambda: chosen((3, 6, 6), seed=12, special=(0, 5))),
+        Case("special tokens at both ends",
+             lambda: chosen((3, 6, 6), seed=12, special=(0, 5)), play=also_of_one_word,
+             observe=lambda result, arguments: two_parts(result[0], arguments),
+             fault=special_wins),
         case_of_strongest("two texts, with a special token between them",
                           lambda: chosen((4, 9, 9), seed=22, special=(0, 4, 8))),
         case_of_strongest("no special tokens at all",
@@ -153,11 +178,14 @@ STRONGEST = Exercise(
     mistakes=catalogue(
         special_counted=(choosing(mask=lambda A, s: A), SPECIALS_COUNT),
         special_counted_in_the_mean=(hidden_for_heads_only,
-            "In the average the special tokens are still in the race. Set their columns to 0 "
+            "In the average the special tokens are still in the race. Set their columns to −∞ "
             "there, too."),
         special_counted_by_head=(hidden_for_mean_only,
-            "Head by head the special tokens are still in the race. Set their columns to 0 there, "
-            "too."),
+            "Head by head the special tokens are still in the race. Set their columns to −∞ "
+            "there, too."),
+        zeros_for_special=(choosing(mask=zeroed_columns),
+            "In a row that gives its words nothing at all, your special tokens win: at 0 they are "
+            "as large as all others, and argmax takes the first. Set their columns to −∞."),
         only_special=(choosing(mask=lambda A, s: A.masked_fill(~s, 0.0)),
             "It is the other way round: `special` is true for the tokens that do not count, and "
             "yours are the only ones left."),
@@ -165,7 +193,7 @@ STRONGEST = Exercise(
             "The *rows* of special tokens are hidden. They may look; it is their columns, in which "
             "they are looked at, that must not win: a mask (T,) meets the last dimension."),
         rows_and_columns_hidden=(choosing(mask=lambda A, s: A.masked_fill(s[:, None] | s, 0.0)),
-            "You set rows and columns of special tokens to 0. They may look; only their columns, "
+            "You hid rows and columns of special tokens. They may look; only their columns, "
             "in which they are looked at, do not count."),
         first_hidden=(choosing(mask=lambda A, s: A.masked_fill(
                 torch.arange(len(s), device=s.device) == 0, 0.0)),
@@ -176,16 +204,16 @@ STRONGEST = Exercise(
             "The first and the last column are hidden, whatever `special` says."),
         columns_removed=(columns_removed,
             "You took the special columns out, and the positions moved up: position 0 is now "
-            "the first word. Set them to 0 instead, so that each column keeps its number."),
+            "the first word. Set them to −∞ instead, so that each column keeps its number."),
         rows_and_columns_removed=(rows_and_columns_removed,
             "You took special rows and columns out. Each token has a row in the result, and "
-            "positions count all tokens: set the columns to 0 instead."),
+            "positions count all tokens: set the columns to −∞ instead."),
         rows_left_out=(choosing(finish=lambda h, m: (h[:, 1:-1], m[1:-1])),
             "The first and the last row are left out. Special tokens look as well: a row for each "
             "token."),
         who_looks=(choosing(pick=lambda A: A.argmax(-2)), WHO_LOOKS),
         who_looks_special_counted=(choosing(pick=lambda A: A.argmax(-2), mask=lambda A, s: A),
-            WHO_LOOKS + " (And special columns are to be set to 0 first.)"),
+            WHO_LOOKS + " (And special columns are to be set to −∞ first.)"),
         who_looks_rows_hidden=(choosing(pick=lambda A: A.argmax(-2),
                                mask=lambda A, s: A.masked_fill(s[:, None], 0.0)),
             WHO_LOOKS + " (Columns are hidden then, not rows.)"),
@@ -219,7 +247,7 @@ STRONGEST = Exercise(
             "The rows of special tokens are left out. They look as well: a row for each token."),
         special_rows_left_out_and_counted=(special_rows_left_out_and_counted,
             "You left out the rows of special tokens. They may look; what must not win is their "
-            "columns: set those to 0 before the argmax."),
+            "columns: set those to −∞ before the argmax."),
         votes=(votes,
             "You let the heads vote. The mean is asked for: average the *attention*, in which a "
             "head that is sure counts for more, then ask for the largest."),
@@ -229,11 +257,11 @@ STRONGEST = Exercise(
             "You took the median over the heads; the mean is asked for."),
         smallest_over_heads=(choosing(fuse=lambda A: A.amin(0)),
             "You took the minimum over the heads; the mean is asked for."),
-        product_of_heads=(choosing(fuse=lambda A: A.prod(0)),
+        product_of_heads=(choosing(mask=zeroed_columns, fuse=lambda A: A.prod(0)),
             "You multiplied the heads; their mean is asked for."),
-        mean_over_rows=(choosing(fuse=lambda A: A.mean(1)),
+        mean_over_rows=(choosing(mask=zeroed_columns, fuse=lambda A: A.mean(1)),
             "You averaged over dimension 1, those who look. The heads are dimension 0."),
-        mean_over_columns=(choosing(fuse=lambda A: A.mean(-1)),
+        mean_over_columns=(choosing(mask=zeroed_columns, fuse=lambda A: A.mean(-1)),
             "You averaged over the last dimension, what is looked at. The heads are dimension 0."),
         first_head_for_the_mean=(choosing(finish=lambda h, m: (h, h[0])),
             "For the mean you gave the first head's answer."),
@@ -243,17 +271,17 @@ STRONGEST = Exercise(
             "These are the largest *weights*. Asked is where they are: `argmax`."),
         smallest=(choosing(mask=lambda A, s: A.masked_fill(s, 2.0), pick=lambda A: A.argmin(-1)),
             "These are the positions looked at *least*: `argmax`, not `argmin`."),
-        smallest_special=(choosing(pick=lambda A: A.argmin(-1)),
+        smallest_special=(choosing(mask=zeroed_columns, pick=lambda A: A.argmin(-1)),
             "These are the positions looked at *least*: `argmax`, not `argmin`."),
         smallest_special_counted=(choosing(mask=lambda A, s: A, pick=lambda A: A.argmin(-1)),
             "These are the positions looked at *least*: `argmax`, not `argmin`."),
         second_largest=(choosing(pick=second_best),
-            "These are the second largest. With the special columns at 0 the largest is what is "
+            "These are the second largest. With the special columns hidden the largest is what is "
             "asked for."),
         second_largest_special_counted=(choosing(mask=lambda A, s: A, pick=second_best),
             "You took the second largest, since the largest is [CLS]. Not everywhere: set the "
-            "special columns to 0 and take the largest."),
-        not_itself=(choosing(mask=lambda A, s: hidden_columns(A, s) * (1 - eye_of(A))),
+            "special columns to −∞ and take the largest."),
+        not_itself=(choosing(mask=lambda A, s: zeroed_columns(A, s) * (1 - eye_of(A))),
             "You hid the diagonal too. A token may look at itself; that is an answer."),
         counted_from_one=(choosing(finish=lambda h, m: (h + 1, m + 1)),
             "Your positions count from 1; they count from 0, and 0 is [CLS]."),
@@ -265,9 +293,10 @@ STRONGEST = Exercise(
     hints=(
         "Hide what must not win, then ask for the largest in each row; once for the heads as they "
         "are, once for their mean.",
-        "`attention.masked_fill(special, 0)` sets columns to 0, because (T,) meets the last "
+        "`attention.masked_fill(special, -torch.inf)` hides columns, because (T,) meets the last "
         "dimension. The heads are dimension 0.",
-        "`A = attention.masked_fill(special, 0)`; `return A.argmax(-1), A.mean(0).argmax(-1)`",
+        "`A = attention.masked_fill(special, -torch.inf)`; "
+        "`return A.argmax(-1), A.mean(0).argmax(-1)`",
     ),
 )  # fmt: skip
 
@@ -275,10 +304,15 @@ STRONGEST = Exercise(
 # ------------------------------------------------------------------------- 2. entropy
 
 
+def without_padding(H: Tensor, real: Tensor) -> Tensor:
+    """Values of rows (layers, N, heads, T), those of padding at 0, whatever they were."""
+    return H.masked_fill(real[:, None] == 0, 0.0)
+
+
 def spreading(
     entropies: Change = lambda A: -torch.special.xlogy(A, A).sum(-1),
     average: Callable[[Tensor, Tensor], Tensor] = lambda H, real: (
-        (H * real[:, None]).sum(-1) / real.sum(-1)[:, None]
+        without_padding(H, real).sum(-1) / real.sum(-1)[:, None]
     ),
     before: Change = lambda A: A,
 ) -> Callable:
@@ -308,6 +342,21 @@ def padded(*shape: int, real: tuple[int, ...], seed: int, rows: bool = True, **m
     return dict(attention=A if rows else A * mask[:, None, :, None], mask=mask)
 
 
+def also_beside_rubbish(function: Callable, arguments: dict) -> tuple[object, object]:
+    """Result, and that with NaN and negative numbers in the rows of padding."""
+    A, mask = arguments["attention"], arguments["mask"]
+    rubbish = A.masked_fill(mask[:, None, :, None] == 0, -1.0)
+    rubbish[..., -1, :].masked_fill_(mask[:, None, -1:] == 0, math.nan)
+    return function(A, mask), function(rubbish, mask)
+
+
+def rubbish_counts(result: tuple[object, object], arguments: dict) -> str:
+    """Whether it mattered what stands in the rows of padding."""
+    one, two = map(torch.as_tensor, result)
+    alike = one.shape == two.shape and torch.allclose(one, two, equal_nan=True)
+    return "" if alike else NAN_IN_PADDING
+
+
 def of_mean_row(attention, mask):
     real = mask.to(attention)[:, None, :, None]
     row = (attention * real).sum(-2) / real.sum(-2)
@@ -331,6 +380,10 @@ PADDING = (
     "Rows of padding are in your mean. Nobody asked them: sum over the tokens that `mask` marks, "
     "and divide by their number."
 )
+NAN_IN_PADDING = (
+    "rows of padding are multiplied by the mask, and they may hold NaN or anything else: NaN × 0 "
+    "is NaN. Replace them, `H.masked_fill(mask[:, None] == 0, 0)`"
+)
 HEAD_ENTROPY = Exercise(
     reference=head_entropy,
     cases=(
@@ -340,7 +393,9 @@ HEAD_ENTROPY = Exercise(
         Case("two layers, two texts, three heads",
              lambda: padded(2, 2, 3, 4, 4, real=(4, 4), seed=1)),
         Case("texts of different lengths, their padding's rows left as they are",
-             lambda: padded(2, 3, 2, 5, 5, real=(5, 3, 4), seed=2)),
+             lambda: padded(2, 3, 2, 5, 5, real=(5, 3, 4), seed=2),
+             play=also_beside_rubbish, observe=lambda result, arguments: result[0],
+             fault=rubbish_counts),
         Case("a decoder, in which half of the weights are 0",
              lambda: padded(3, 2, 4, 4, 4, real=(4, 4), seed=3, causal=True)),
         Case(f"texts of different lengths, their padding's rows at 0{WHERE}",
@@ -374,8 +429,12 @@ HEAD_ENTROPY = Exercise(
         epsilon_of_a_thousandth=(spreading(lambda A: -(A * (A + 1e-3).log()).sum(-1)),
             "What you add inside the logarithm is too large and moves the result; 1e-12 is enough "
             "to be safe. "),
+        padding_multiplied=(spreading(average=lambda H, real: (H * real[:, None]).sum(-1)
+                                      / real.sum(-1)[:, None]),
+            "Right, as long as rows of padding hold numbers. They may hold anything, and NaN × 0 "
+            "is NaN: replace them, `H.masked_fill(mask[:, None] == 0, 0)`."),
         padding_counted=(spreading(average=lambda H, real: H.mean(-1)), PADDING),
-        padding_at_zero=(spreading(average=lambda H, real: (H * real[:, None]).mean(-1)),
+        padding_at_zero=(spreading(average=lambda H, real: without_padding(H, real).mean(-1)),
             "Rows of padding count as 0 in your mean: you divided by all T. Divide by the number "
             "of tokens, `mask.sum(-1)`."),
         padding_in_the_sum=(spreading(average=lambda H, real: H.sum(-1) / real.sum(-1)[:, None]),
@@ -385,12 +444,16 @@ HEAD_ENTROPY = Exercise(
         only_padding=(spreading(average=lambda H, real: (H * (1 - real)[:, None]).sum(-1)
                                 / real.sum(-1)[:, None]),
             "The mask is the wrong way round: it is 1 for a token and 0 for padding."),
-        divided_by_all_tokens=(spreading(average=lambda H, real: (H * real[:, None]).sum(-1)
+        divided_by_all_tokens=(spreading(average=lambda H, real: without_padding(H, real).sum(-1)
                                          / real.sum()),
             "You divided by the number of tokens of all texts together. Each text has its own: "
             "`mask.sum(-1)`."),
-        first_text_s_mask=(spreading(average=lambda H, real: (H * real[0]).sum(-1)
-                                     / real[0].sum()),
+        divided_by_mean_count=(spreading(average=lambda H, real: without_padding(H, real).sum(-1)
+                                         / real.sum(-1).mean()),
+            "You divided by the mean number of tokens of the texts. Each text has its own: "
+            "`mask.sum(-1)`, lined up with (layers, N, heads) by `[:, None]`."),
+        first_text_s_mask=(spreading(average=lambda H, real: without_padding(
+                H, real[:1].expand_as(real)).sum(-1) / real[0].sum()),
             "Every text got the first one's mask."),
         of_the_mean_head=(of_mean_head,
             "You averaged the heads first. The mean of two sharp heads is wide: the entropy "
@@ -409,16 +472,16 @@ HEAD_ENTROPY = Exercise(
             "over the rows."),
         mean_for_sum=(spreading(lambda A: -torch.special.xlogy(A, A).mean(-1)),
             "You averaged along the row. The entropy is the sum of −a ln a over the row."),
-        summed_rows=(spreading(average=lambda H, real: (H * real[:, None]).sum(-1)),
+        summed_rows=(spreading(average=lambda H, real: without_padding(H, real).sum(-1)),
             "You summed the rows' entropies; their mean is asked for."),
-        largest_row=(spreading(average=lambda H, real: (H * real[:, None]).amax(-1)),
+        largest_row=(spreading(average=lambda H, real: without_padding(H, real).amax(-1)),
             "You took the widest row; the mean over the rows is asked for."),
         first_row=(spreading(average=lambda H, real: H[..., 0]),
             "You took the row of token 0 alone; the mean over the rows is asked for."),
         rows_not_averaged=(spreading(average=lambda H, real: H),
             "One number for each row came back. The mean over the rows is asked for: "
             "(layers, N, heads)."),
-        rows_not_averaged_at_zero=(spreading(average=lambda H, real: H * real[:, None]),
+        rows_not_averaged_at_zero=(spreading(average=without_padding),
             "One number for each row came back. The mean over the rows is asked for: "
             "(layers, N, heads). "),
         without_weight=(spreading(lambda A: -A.clamp_min(1e-30).log().sum(-1)),
@@ -456,531 +519,16 @@ HEAD_ENTROPY = Exercise(
         "First one number for each row, the sum of −a ln a. Then the mean over those rows that "
         "belong to a token.",
         "`torch.special.xlogy(A, A)` is A ln A, and 0 where A is 0. The mask is (N, T), the "
-        "entropies are (layers, N, heads, T): `mask[:, None]` makes them meet.",
-        "`H = -torch.special.xlogy(A, A).sum(-1)`; "
-        "`(H * mask[:, None]).sum(-1) / mask.sum(-1)[:, None]`",
+        "entropies of the rows are (layers, N, heads, T): `mask[:, None]`, (N, 1, T), makes them "
+        "meet.",
+        "`H = -torch.special.xlogy(A, A).sum(-1)`, one number for each row; "
+        "`H = H.masked_fill(mask[:, None] == 0, 0)`; "
+        "`return H.sum(-1) / mask.sum(-1)[:, None]`",
     ),
 )  # fmt: skip
 
 
-# ------------------------------------------------------------------------- 3. previous token
-
-
-def along(offset: int) -> Change:
-    """Mean of a diagonal, over the rows that have it, for each sample."""
-    return lambda A: A.diagonal(offset, -2, -1).mean(-1)
-
-
-def scoring(part: Change, over: Change = lambda s: s.mean(1)) -> Callable:
-    """Score of each head: a number a sample, and what becomes of the samples."""
-
-    def function(attention):
-        return over(part(attention))
-
-    return function
-
-
-def previous_token(attention: Tensor) -> Tensor:
-    """Share of attention on the token before, over all rows but the first, (layers, heads)."""
-    return scoring(along(-1))(attention)
-
-
-def hits(A: Tensor) -> Tensor:
-    """How often the previous token is looked at most."""
-    T = A.shape[-1]
-    place = torch.arange(T - 1, device=A.device)
-    return (A[..., 1:, :].argmax(-1) == place).float().mean(-1)
-
-
-def hits_of_all(A: Tensor) -> Tensor:
-    """How often the previous token is looked at most, by a mean over all rows."""
-    return hits(A) * (A.shape[-1] - 1) / A.shape[-1]
-
-
-PREVIOUS_TOKEN = Exercise(
-    reference=previous_token,
-    cases=(
-        Case("one head, three tokens", lambda: dict(attention=torch.tensor(
-            [[.2, .5, .3], [.7, .1, .2], [.1, .6, .3]])[None, None, None])),
-        Case("two layers, three texts, four heads",
-             lambda: dict(attention=soft(2, 3, 4, 5, 5, seed=1))),
-        Case("a decoder", lambda: dict(attention=soft(3, 2, 2, 6, 6, seed=2, causal=True))),
-        Case(f"two tokens{WHERE}", lambda: on_device(dict(attention=soft(2, 4, 3, 2, 2, seed=3)))),
-    ),
-    mistakes=catalogue(
-        next_token=(scoring(along(1)),
-            "You took the diagonal above the main one: j = i + 1 is the *next* token. The one "
-            "before is `diagonal(-1, …)`."),
-        itself=(scoring(along(0)),
-            "You took the main diagonal: j = i is the token itself. The one before is "
-            "`diagonal(-1, …)`."),
-        first_row_counted=(scoring(lambda A: A.diagonal(-1, -2, -1).sum(-1) / A.shape[-1]),
-            "You divided by all T rows. The first token has none before it and cannot look there: "
-            "T − 1 rows count."),
-        first_row_wraps=(scoring(lambda A: (A.roll(1, -1).diagonal(0, -2, -1)).mean(-1)),
-            "Your first row looks at the last token: an index of −1, or a `roll`, wraps around. "
-            "The first token has none before it: leave its row out."),
-        first_row_itself=(scoring(lambda A: (A.diagonal(-1, -2, -1).sum(-1) + A[..., 0, 0])
-                                  / A.shape[-1]),
-            "For the first row you took the token itself. It has none before it: leave the row "
-            "out."),
-        summed=(scoring(lambda A: A.diagonal(-1, -2, -1).sum(-1)),
-            "You summed over the rows. A score that does not depend on the length of the text is "
-            "their mean."),
-        two_back=(scoring(lambda A: along(-2)(A) if A.shape[-1] > 2 else 0 * A[..., 0, 0]),
-            "You took the token two places back: `diagonal(-1, …)` is the one before."),
-        column_zero=(scoring(lambda A: A[..., 1:, 0].mean(-1)),
-            "You took column 0, the first token. The token before i is i − 1."),
-        all_before=(scoring(lambda A: A.tril(-1)[..., 1:, :].sum(-1).mean(-1)),
-            "You added up everything before the token. Only the one place i − 1 counts."),
-        all_before_over_all_rows=(scoring(lambda A: A.tril(-1).sum(-1).mean(-1)),
-            "You added up everything before the token, and averaged over all rows. Only the one "
-            "place i − 1 counts, and the first row has none."),
-        up_to_itself=(scoring(lambda A: (along(-1)(A) + along(0)(A))),
-            "You added the token itself. Only the place i − 1 counts."),
-        before_and_after=(scoring(lambda A: along(-1)(A) + along(1)(A)),
-            "You added the next token. Only the place i − 1 counts."),
-        largest=(scoring(lambda A: A.diagonal(-1, -2, -1).amax(-1)),
-            "You took the best row. A head that always looks there has a high *mean*."),
-        smallest=(scoring(lambda A: A.diagonal(-1, -2, -1).amin(-1)),
-            "You took the worst row; the mean over the rows is asked for."),
-        last_row=(scoring(lambda A: A[..., -1, -2]),
-            "You took the last row alone; the mean over the rows is asked for."),
-        counted=(scoring(hits),
-            "You counted how often the token before is looked at *most*. Asked is how much: the "
-            "mean weight."),
-        counted_of_all=(scoring(hits_of_all),
-            "You counted how often the token before is looked at *most*. Asked is how much: the "
-            "mean weight, over the rows that have a token before."),
-        above_half=(scoring(lambda A: (A.diagonal(-1, -2, -1) > 0.5).float().mean(-1)),
-            "You counted the weights over one half. Asked is how much: the mean weight."),
-        mean_of_everything=(scoring(lambda A: A.tril(-1).mean((-2, -1))),
-            "You averaged a whole triangle of zeros and weights. Take one diagonal, and its mean."),
-        masked_mean=(scoring(lambda A: A.diagonal(-1, -2, -1).sum(-1) / A.shape[-1] ** 2),
-            "You divided by T², the number of places in the matrix. Only T − 1 of them are "
-            "asked about."),
-        less_than_chance=(scoring(lambda A: along(-1)(A) - 1 / A.shape[-1]),
-            "You subtracted what chance puts there. That is done in the package, here not: the "
-            "mean weight itself."),
-        heads_averaged=(scoring(along(-1), lambda s: s.mean(2)),
-            "You averaged over the heads, and kept the texts. Each head has a score: "
-            "(layers, heads), the mean over the texts."),
-        heads_averaged_too=(scoring(along(-1), lambda s: s.mean((1, 2))),
-            "You averaged over the heads too. Each has a score of its own: (layers, heads)."),
-        layers_averaged=(scoring(along(-1), lambda s: s.mean((0, 1))),
-            "You averaged over the layers too. Each has its own heads: (layers, heads)."),
-        over_the_layers=(scoring(along(-1), lambda s: s.mean(0)),
-            "You averaged over dimension 0, the layers. The texts are dimension 1 of "
-            "(layers, N, heads, T, T)."),
-        mean_head_first=(lambda attention: previous_token(
-                attention.mean(2, keepdim=True).expand_as(attention)),
-            "You averaged the heads first, and all of them got the same score. Choose the head, "
-            "then there is nothing to average."),
-        texts_kept=(scoring(along(-1), lambda s: s),
-            "The texts are still there: average over them, (layers, heads)."),
-        texts_summed=(scoring(along(-1), lambda s: s.sum(1)),
-            "You summed over the texts; the mean is asked for."),
-        best_text=(scoring(along(-1), lambda s: s.amax(1)),
-            "You took the best text; the mean over them is asked for."),
-        first_text=(scoring(along(-1), lambda s: s[:, 0]),
-            "Only the first text is in your score: take the mean over all of them."),
-        last_text=(scoring(along(-1), lambda s: s[:, -1]),
-            "Only the last text is in your score: take the mean over all of them."),
-        last_layer=(scoring(along(-1), lambda s: s.mean(1)[-1]),
-            "Only the last layer came back. A previous-token head is often in the first: "
-            "(layers, heads)."),
-        first_layer=(scoring(along(-1), lambda s: s.mean(1)[0]),
-            "Only the first layer came back: (layers, heads)."),
-        transposed=(scoring(along(-1), lambda s: s.mean(1).T),
-            "Layers and heads are exchanged: a row for each layer, (layers, heads)."),
-        one_number=(scoring(along(-1), lambda s: s.mean()),
-            "Everything was averaged to one number. Each head has a score: (layers, heads)."),
-        which=(scoring(along(-1), lambda s: s.mean(1).flatten().argmax()),
-            "You returned the best head already. Return the score of each, (layers, heads); the "
-            "best is chosen afterwards."),
-        best_of_each_layer=(scoring(along(-1), lambda s: s.mean(1).argmax(-1)),
-            "You returned the best head of each layer. Return the score of each head, "
-            "(layers, heads)."),
-        wrong_dimensions=(lambda attention: attention.diagonal(-1).mean(-1).mean(1),
-            "`diagonal` takes dimensions 0 and 1 unless told: `diagonal(-1, -2, -1)` is that of "
-            "the matrices."),
-        wrong_dimensions_and_texts=(lambda attention: attention.diagonal(-1).mean(-1),
-            "`diagonal` takes dimensions 0 and 1 unless told: `diagonal(-1, -2, -1)` is that of "
-            "the matrices. (And the mean over the texts is missing.)"),
-        block=(scoring(lambda A: A[..., 1:, :-1].mean((-2, -1))),
-            "You averaged a whole block of the matrix: rows from 1 on, columns up to the last but "
-            "one. Only its diagonal, a_{i, i−1}, is asked for."),
-    ),
-    hints=(
-        "The weights a_{i, i−1} lie on the diagonal below the main one. The first row has none.",
-        "`attention.diagonal(offset, -2, -1)` is (layers, N, heads, T − 1). Two means remain.",
-        "`return attention.diagonal(-1, -2, -1).mean(-1).mean(1)`",
-    ),
-)  # fmt: skip
-
-
-# ------------------------------------------------------------------------- 4. induction
-
-
-def behind_a_copy(t: Tensor) -> Tensor:
-    """Places behind an earlier copy, (N, T, T): j ≤ i with the token before j equal to token i."""
-    T = t.shape[-1]
-    i, j = torch.arange(T, device=t.device)[:, None], torch.arange(T, device=t.device)
-    before = torch.cat([torch.full_like(t[:, :1], -1), t[:, :-1]], dim=1)
-    return (t[:, :, None] == before[:, None, :]) & (j <= i)
-
-
-def copies(t: Tensor) -> Tensor:
-    """Places of earlier copies, (N, T, T): j < i with token j equal to token i."""
-    return (t[:, :, None] == t[:, None, :]).tril(-1)
-
-
-def before_a_copy(t: Tensor) -> Tensor:
-    """Places in front of an earlier copy."""
-    return torch.cat([copies(t)[:, :, 1:], torch.zeros_like(copies(t)[:, :, :1])], dim=2)
-
-
-def last_of(where: Tensor) -> Tensor:
-    """Only the last place of each row."""
-    return where & (where.flip(-1).cumsum(-1).flip(-1) == 1)
-
-
-def first_of(where: Tensor) -> Tensor:
-    """Only the first place of each row."""
-    return where & (where.cumsum(-1) == 1)
-
-
-def shared(A: Tensor, where: Tensor, told: Tensor) -> Tensor:
-    """Mean weight in places (N, T, T) over rows that tell (N, T), all texts together."""
-    weight = (A * where[:, None]).sum(-1)
-    return (weight * told[:, None]).sum((1, 3)) / told.sum()
-
-
-def inducing(
-    where: Change = behind_a_copy,
-    told: Change = lambda t: copies(t).any(-1),
-    mean: Callable[[Tensor, Tensor, Tensor], Tensor] = shared,
-    finish: Change = lambda s: s,
-) -> Callable:
-    """Induction score with one ingredient exchanged."""
-
-    def function(attention, tokens):
-        return finish(mean(attention, where(tokens), told(tokens)))
-
-    return function
-
-
-def induction(attention: Tensor, tokens: Tensor) -> Tensor:
-    """Share of attention behind an earlier copy of the token itself, (layers, heads)."""
-    return inducing()(attention, tokens)
-
-
-def half_a_text_back(shift: int) -> Change:
-    """Places half a text back, as if every text said everything twice."""
-
-    def where(t: Tensor) -> Tensor:
-        T = t.shape[-1]
-        i, j = torch.arange(T, device=t.device)[:, None], torch.arange(T, device=t.device)
-        return (j == i - T // 2 + shift).expand(len(t), T, T)
-
-    return where
-
-
-def weights_for_each_place(A: Tensor, where: Tensor, told: Tensor) -> Tensor:
-    """Mean weight of a place, where a row may have several."""
-    return (A * where[:, None]).sum((1, 3, 4)) / where.sum()
-
-
-def looked_at_most(A: Tensor, where: Tensor, told: Tensor) -> Tensor:
-    """How often the strongest place is one of these."""
-    hit = where[:, None].expand_as(A[0]).expand_as(A).gather(-1, A.argmax(-1, keepdim=True))[..., 0]
-    return (hit * told[:, None]).sum((1, 3)) / told.sum()
-
-
-def best_place(A: Tensor, where: Tensor, told: Tensor) -> Tensor:
-    """Mean of the largest weight in places."""
-    return ((A * where[:, None]).amax(-1) * told[:, None]).sum((1, 3)) / told.sum()
-
-
-def mean_of_places(A: Tensor, where: Tensor, told: Tensor) -> Tensor:
-    """Mean over the rows of the mean weight of a row's places."""
-    weight = (A * where[:, None]).sum(-1) / where.sum(-1).clamp_min(1)[:, None]
-    return (weight * told[:, None]).sum((1, 3)) / told.sum()
-
-
-def mean_over_rows(A: Tensor, where: Tensor, told: Tensor) -> Tensor:
-    """Mean of the sums of all rows, also of those that have no place."""
-    return (A * where[:, None]).sum(-1).mean((1, 3))
-
-
-def told_by(where: Change, t: Tensor) -> Tensor:
-    """Rows that have a place."""
-    return where(t).any(-1)
-
-
-def wrapped(t: Tensor) -> Tensor:
-    """Behind copies, with a `roll` that brings the last token to the front."""
-    return (t[:, :, None] == t.roll(1, -1)[:, None, :]).tril()
-
-
-def of_first_tokens(part: Callable) -> Change:
-    """Places by the first text's tokens, for all texts."""
-    return lambda t: part(t[:1]).expand(len(t), *[-1] * (part(t[:1]).ndim - 1))
-
-
-def texts(tokens: list[list[int]], layers: int, heads: int, seed: int, **more: Any) -> dict:
-    """Tokens, and attention drawn for them."""
-    t = torch.tensor(tokens)
-    T = t.shape[-1]
-    return dict(attention=soft(layers, len(t), heads, T, T, seed=seed, **more), tokens=t)
-
-
-def before(t: Tensor, first: int = -1) -> Tensor:
-    """Token before each one; in front of the first stands a number that no token has."""
-    return torch.cat([torch.full_like(t[:, :1], first), t[:, :-1]], dim=1)
-
-
-def alike(one: Tensor, two: Tensor) -> Tensor:
-    """Where token i of one is token j of the other, (N, T, T)."""
-    return one[:, :, None] == two[:, None, :]
-
-
-def everywhere(t: Tensor, where: Tensor) -> Tensor:
-    """Places (T, T) in every text."""
-    return where.to(t.device).expand(len(t), -1, -1)
-
-
-HALF = (
-    "You count half a text back. That fits a text said twice, and no other: compare the tokens, "
-    "t_{j−1} = t_i."
-)
-COPY = (
-    "You looked at the earlier copy itself, t_j = t_i. An induction head looks one further, at "
-    "what came *behind* the copy: t_{j−1} = t_i."
-)
-ANY = (
-    "Places behind *any* copy count in yours, also behind later ones, and behind the token itself. "
-    "The copy must be an earlier one: j ≤ i."
-)
-SIDE = (
-    "i and j are exchanged, or your matrix lies on its side: row i looks, and column j, behind an "
-    "earlier copy, is looked at."
-)
-ROLLED = (
-    "A `roll`, or an index of −1, brings the last token to the front: the first has none before "
-    "it, so column 0 is never behind a copy."
-)
-# Wrong places, each of which a student may average over the right rows, over those that have such
-# a place, or over all.
-PLACES: dict[str, tuple[Change, str]] = {
-    "copy": (copies, COPY),
-    "copy_or_itself": (lambda t: alike(t, t).tril(), COPY + " (And the token itself is no copy.)"),
-    "any_copy": (
-        lambda t: alike(t, t) & ~torch.eye(t.shape[-1], dtype=torch.bool, device=t.device),
-        COPY + " (And later copies do not count.)",
-    ),
-    "all_alike": (lambda t: alike(t, t), COPY + " (And only earlier ones count, not itself.)"),
-    "in_front": (
-        before_a_copy,
-        "You looked in *front* of the earlier copy, t_{j+1} = t_i. What comes next is behind it: "
-        "t_{j−1} = t_i.",
-    ),
-    "two_behind": (
-        lambda t: alike(t, before(before(t))).tril(),
-        "You looked two places behind the earlier copy; what came next is one behind it, "
-        "t_{j−1} = t_i.",
-    ),
-    "same_before": (
-        lambda t: alike(before(t), before(t)).tril(-1) & (before(t) >= 0)[:, :, None],
-        "You compared what stands before i with what stands before j. It is token i itself that "
-        "has stood before j: t_{j−1} = t_i.",
-    ),
-    "same_before_or_itself": (
-        lambda t: alike(before(t), before(t)).tril() & (before(t) >= 0)[:, :, None],
-        "You compared what stands before i with what stands before j, also for j = i. It is token "
-        "i itself that has stood before j: t_{j−1} = t_i.",
-    ),
-    "same_as_before": (
-        lambda t: alike(before(t), t).tril(),
-        "You looked for copies of the token *before* i, t_j = t_{i−1}. It is the other way round: "
-        "t_{j−1} = t_i.",
-    ),
-    "same_as_next": (
-        lambda t: alike(torch.cat([t[:, 1:], torch.full_like(t[:, :1], -1)], 1), t).tril(),
-        "You looked for copies of the token that comes next, t_j = t_{i+1}. The head cannot know "
-        "that one; it knows where token i stood, and looks behind: t_{j−1} = t_i.",
-    ),
-    "last_copy": (
-        lambda t: last_of(behind_a_copy(t)),
-        "Only the last earlier copy counts in yours. Any of them does.",
-    ),
-    "first_copy": (
-        lambda t: first_of(behind_a_copy(t)),
-        "Only the first copy counts in yours. Any earlier one does.",
-    ),
-    "strictly_before": (
-        lambda t: behind_a_copy(t).tril(-1),
-        "You left out j = i. If the token before is the same word, then the place behind that copy "
-        "is token i itself: j ≤ i.",
-    ),
-    "behind_any": (lambda t: alike(t, before(t)), ANY),
-    "behind_any_other": (
-        lambda t: alike(t, before(t)) & ~torch.eye(
-            t.shape[-1], dtype=torch.bool, device=t.device).roll(1, 1),
-        ANY,
-    ),
-    "one_too_far": (lambda t: alike(t, before(t)).tril(1), ANY),
-    "rolled": (wrapped, ROLLED),
-    "rolled_and_any": (lambda t: alike(t, t.roll(1, -1)), ROLLED + " (And later ones count.)"),
-    "zero_in_front": (
-        lambda t: alike(t, before(t, 0)).tril(),
-        "Before the first token you put a 0, and 0 is a token too. Column 0 is never behind a "
-        "copy.",
-    ),
-    "half_a_text": (half_a_text_back(1), HALF),
-    "half_a_text_copy": (
-        half_a_text_back(0),
-        HALF + " (And it is the place *behind* the earlier copy.)",
-    ),
-    "previous": (
-        lambda t: everywhere(t, torch.ones(t.shape[-1], t.shape[-1]).tril(-1).triu(-1).bool()),
-        "You looked at the token before. That is the other head, on which this one builds: here it "
-        "is the place behind an earlier copy.",
-    ),
-    "transposed": (
-        lambda t: behind_a_copy(t).mT,
-        SIDE,
-    ),
-}  # fmt: skip
-IN_EVERY_ROW = ("copy_or_itself", "all_alike", "rolled_and_any")  # has a place
-
-
-def averaged_three_ways(name: str, where: Change, sentence: str) -> tuple[Mistake, ...]:
-    """Mistakes of a wrong place: over the right rows, over its own, over all."""
-    over_all = (
-        {}
-        if name in IN_EVERY_ROW
-        else {
-            f"{name}_over_all_rows": (
-                inducing(where, mean=mean_over_rows),
-                sentence + " (And rows without one are left out of the mean.)",
-            ),
-        }
-    )
-    return catalogue(**{
-        name: (inducing(where), sentence),
-        f"{name}_over_its_rows": (inducing(where, partial(told_by, where)), sentence),
-    }, **over_all)  # fmt: skip
-
-
-WRONG_PLACES = tuple(
-    mistake
-    for name, (where, sentence) in PLACES.items()
-    for mistake in averaged_three_ways(name, where, sentence)
-)
-INDUCTION = Exercise(
-    reference=induction,
-    cases=(
-        Case("three words said twice",
-             lambda: texts([[5, 7, 9, 5, 7, 9]], 1, 2, seed=1, causal=True)),
-        Case("two texts with words that come again",
-             lambda: texts([[1, 2, 1, 3, 1, 2], [4, 4, 5, 6, 5, 4]], 2, 3, seed=2, causal=True)),
-        Case("an encoder, which also looks ahead",
-             lambda: texts([[0, 8, 3, 0, 2, 0, 8], [6, 1, 6, 2, 6, 2, 9]], 3, 2, seed=3)),
-        Case("two texts of which one repeats more",
-             lambda: texts([[5, 7, 5, 7, 5, 7], [1, 2, 3, 4, 1, 6]], 2, 2, seed=6, causal=True)),
-        Case(f"a word that comes four times{WHERE}",
-             lambda: on_device(texts([[3, 1, 3, 2, 3, 4, 3, 1]], 2, 4, seed=4, causal=True))),
-    ),
-    mistakes=WRONG_PLACES
-    + catalogue(
-        all_rows_counted=(inducing(mean=mean_over_rows),
-            "You divided by all rows. A row without an earlier copy of its token has nowhere to "
-            "look, and says nothing about the head: leave it out of the mean."),
-        all_rows_but_the_first=(inducing(mean=lambda A, w, told: mean_over_rows(
-                A[..., 1:, :], w[:, 1:], told)),
-            "You divided by all rows but the first. A row without an earlier copy of its token "
-            "has nowhere to look, and says nothing about the head: leave it out of the mean."),
-        half_a_text_for_its_rows=(inducing(half_a_text_back(1), lambda t: (
-                torch.arange(t.shape[-1], device=t.device) >= t.shape[-1] // 2).expand_as(t)),
-            HALF),
-        each_place=(inducing(mean=weights_for_each_place),
-            "You took the mean over the places. A row may have several, and a head may share out "
-            "its attention among them: sum along the row, then the mean over the rows."),
-        best_place=(inducing(mean=best_place),
-            "You took the largest weight of a row's places. A head may share out its attention "
-            "among several: sum along the row."),
-        mean_of_places=(inducing(mean=mean_of_places),
-            "You averaged over the places of a row. A head may share out its attention among them: "
-            "sum along the row, then the mean over the rows."),
-        looked_at_most=(inducing(mean=looked_at_most),
-            "You counted how often such a place is looked at *most*. Asked is how much attention "
-            "lies there."),
-        above_half=(inducing(mean=lambda A, w, told: (
-                ((A * w[:, None]).sum(-1) > 0.5) * told[:, None]).sum((1, 3)) / told.sum()),
-            "You counted the rows with more than one half. Asked is how much attention lies "
-            "there."),
-        summed=(inducing(mean=lambda A, w, told: (A * w[:, None]).sum((1, 3, 4))),
-            "You summed over the rows; their mean is asked for."),
-        everything=(inducing(mean=lambda A, w, told: (A * w[:, None]).mean((1, 3, 4))),
-            "You averaged over all places of the matrix. Sum along each row, then take the mean "
-            "over the rows that have an earlier copy."),
-        second_half=(inducing(told=lambda t: (torch.arange(t.shape[-1], device=t.device)
-                              >= t.shape[-1] // 2).expand_as(t)),
-            "You took the second half of the rows. Which rows have an earlier copy is said by the "
-            "tokens."),
-        who_looks=(lambda attention, tokens: induction(attention.mT, tokens),
-            SIDE),
-        less_chance=(inducing(finish=lambda s: s - s.mean()),
-            "You subtracted a mean. The score here is the share itself."),
-        first_text_s_tokens=(inducing(of_first_tokens(behind_a_copy),
-                             of_first_tokens(lambda t: copies(t).any(-1))),
-            "Every text was read with the first one's tokens."),
-        first_text=(lambda attention, tokens: induction(attention[:, :1], tokens[:1]),
-            "Only the first text is in your score: take all of them."),
-        last_text=(lambda attention, tokens: induction(attention[:, -1:], tokens[-1:]),
-            "Only the last text is in your score: take all of them."),
-        heads_averaged=(inducing(finish=lambda s: s.mean(1)),
-            "You averaged over the heads. Each has a score of its own: (layers, heads)."),
-        layers_averaged=(inducing(finish=lambda s: s.mean(0)),
-            "You averaged over the layers. Each has its own heads: (layers, heads)."),
-        mean_head_first=(lambda attention, tokens: induction(
-                attention.mean(2, keepdim=True).expand_as(attention), tokens),
-            "You averaged the heads first, and all of them got the same score. Choose the head, "
-            "then there is nothing to average."),
-        last_layer=(inducing(finish=lambda s: s[-1]),
-            "Only the last layer came back: (layers, heads)."),
-        last_layer_with_dimension=(inducing(finish=lambda s: s[-1:]),
-            "Only the last layer came back: (layers, heads). "),
-        first_layer=(inducing(finish=lambda s: s[0]),
-            "Only the first layer came back: (layers, heads)."),
-        result_transposed=(inducing(finish=lambda s: s.T),
-            "Layers and heads are exchanged: a row for each layer, (layers, heads)."),
-        each_text=(lambda attention, tokens: torch.stack([
-                induction(attention[:, n : n + 1], tokens[n : n + 1])
-                for n in range(len(tokens))], dim=1),
-            "The texts are still there: average over them, (layers, heads)."),
-        texts_summed=(lambda attention, tokens: len(tokens) * induction(attention, tokens),
-            "You summed over the texts; the mean is asked for."),
-        which=(inducing(finish=lambda s: s.flatten().argmax()),
-            "You returned the best head already. Return the score of each, (layers, heads)."),
-        one_number=(inducing(finish=lambda s: s.mean()),
-            "Everything was averaged to one number. Each head has a score: (layers, heads)."),
-    ),
-    hints=(
-        "Two comparisons for a place (i, j): is the token *before* j the same as token i, and is "
-        "that copy an earlier one?",
-        "`tokens[:, :, None] == tokens[:, None, :-1]` says for columns 0 … T − 2 whether they hold "
-        "token i; the place behind each is one column further: those weights are "
-        "`attention[..., 1:]`. `tril` keeps earlier ones.",
-        "`copy = (tokens[:, :, None] == tokens[:, None, :-1]).tril(-1)`; "
-        "`share = (attention[..., 1:] * copy[:, None]).sum(-1)`; "
-        "then the mean of `share` over the rows with `copy.any(-1)`.",
-    ),
-)  # fmt: skip
-
-
-# ------------------------------------------------------------------------- 5. CLS maps
+# ------------------------------------------------------------------------- 3. CLS maps
 
 
 def before_patches(A: Tensor, grid: tuple[int, int]) -> int:
@@ -1033,6 +581,16 @@ def first_patch(attention, grid):
     return attention[:, :, special, special:].unflatten(-1, grid)
 
 
+def square_at_the_end(attention, grid):
+    side = int((attention.shape[-1] - 1) ** 0.5)
+    return attention[:, :, 0, -side * side :].unflatten(-1, (side, side))
+
+
+def square_after_cls(attention, grid):
+    side = int((attention.shape[-1] - 1) ** 0.5)
+    return attention[:, :, 0, 1 : 1 + side * side].unflatten(-1, (side, side))
+
+
 def down_the_columns(r: Tensor, grid: tuple[int, int]) -> Tensor:
     """Patches laid out column by column."""
     return r.unflatten(-1, grid[::-1]).mT
@@ -1070,6 +628,10 @@ def finishing(finish: Change) -> Callable:
     return folding(finish=finish)
 
 
+SQUARE = (
+    "You took the grid for a square, with a side from the number of tokens. `grid` says how many "
+    "rows of how many patches there are: `h, w = grid`."
+)
 CLS_KEPT = (
     "The CLS token is still in your picture and every patch has moved one place on. What stands "
     "before the patches is dropped: T − h·w tokens, `row[..., T - h * w:]`."
@@ -1098,14 +660,24 @@ CLS_MAPS = Exercise(
             "You took the *column* of CLS: which patches look at it. Where CLS looks is its row, "
             "`attention[:, :, 0]`; and there may be several special tokens to drop."),
         cls_kept=(folding(cut=lambda r, s, p: r[..., :p]), CLS_KEPT),
+        one_early=(folding(cut=lambda r, s, p: r[..., s - 1 : -1]),
+            "Your maps begin one token early: the last special token is in the first corner, and "
+            "the last patch is lost. The patches are the last h·w tokens, `row[..., T - h * w:]`."),
+        square=(square_at_the_end, SQUARE),
+        square_after_one=(square_after_cls, SQUARE + " (And several tokens may stand before "
+            "the patches.)"),
         one_dropped_and_cut=(folding(cut=lambda r, s, p: r[..., 1 : 1 + p]),
-            "You dropped one token. There may be registers and others behind CLS: all T − h·w "
+            "You dropped one token. There may be registers and others after CLS: all T − h·w "
             "tokens before the patches go."),
         last_dropped=(folding(cut=lambda r, s, p: r[..., :-1]),
             "You dropped the last token. CLS is the first."),
         by_columns=(folding(fold=down_the_columns),
             "You laid the patches out column by column. They come row by row, as one reads: "
             "`.reshape(…, h, w)` does that."),
+        by_columns_width_first=(folding(fold=lambda r, g: down_the_columns(r, g).reshape(
+                *r.shape[:-1], *g[::-1])),
+            "You laid the patches out column by column, and exchanged h and w. They come row by "
+            "row, as one reads: `.unflatten(-1, (h, w))` does that, rows first."),
         on_their_side=(folding(finish=lambda m: m.mT),
             "Your maps lie on their side (transposed): h rows of w patches."),
         width_first=(folding(fold=lambda r, g: r.unflatten(-1, g[::-1])),
@@ -1188,4 +760,4 @@ CLS_MAPS = Exercise(
 )  # fmt: skip
 
 
-EXERCISES = (STRONGEST, HEAD_ENTROPY, PREVIOUS_TOKEN, INDUCTION, CLS_MAPS)
+EXERCISES = (STRONGEST, HEAD_ENTROPY, CLS_MAPS)
