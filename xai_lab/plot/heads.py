@@ -274,7 +274,8 @@ def cls_maps(
     layers : sequence of int, optional
         Numbers of the layers, where these are not all.
     shared : bool
-        One scale for all maps, from 0 to the 99th percentile of all values; else each has its own.
+        One scale for all maps, from 0 to the 99th percentile of all values, with an arrow for what
+        is above; else each has its own.
 
     Returns
     -------
@@ -306,7 +307,10 @@ def cls_maps(
             ax.set_title(number, fontsize=9, pad=3)
         figure.suptitle("head", fontsize=9.5)
         figure.supylabel("layer", fontsize=9.5)
-        bar = figure.colorbar(shown, ax=list(axes.ravel()), shrink=0.8, aspect=30, pad=0.02)
+        more = "max" if shared and values.max() > top else "neither"
+        bar = figure.colorbar(
+            shown, ax=list(axes.ravel()), shrink=0.8, aspect=30, pad=0.02, extend=more
+        )
         bar.outline.set_visible(False)
         bar.ax.tick_params(labelsize=8)
         if shared:
