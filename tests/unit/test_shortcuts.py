@@ -1,16 +1,21 @@
 """Short cuts: those that were planted are found, on the honest network none is claimed."""
 
 import json
+import os
+import struct
 import sys
+from functools import partial
 
 import joblib
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torchvision.datasets import ImageFolder
 
 from xai_lab import find_shortcuts, load, parts, shortcuts
 from xai_lab.data.scenes import SHAPES, scenes
+from xai_lab.interpret import grad_cam_map
 from xai_lab.shortcuts import Trial, judged
 from xai_lab.survey import spectral_clusters
 
@@ -180,6 +185,59 @@ def test_parts_of_another_run_are_not_taken(background, watermark, biased, tmp_p
     find_shortcuts(background, some, folder=tmp_path)
 
 
+class Listed(list):
+    """Data set that can only be read picture by picture."""
+
+
+def items(some):
+    return Listed(zip(some.images, some.labels.tolist(), some.masks, strict=True))
+
+
+def test_parts_of_another_sequence_are_not_taken(background, biased, tmp_path):
+    some = items(biased[:20])
+    find_shortcuts(background, some, folder=tmp_path)
+    label = (some[-1][0], (some[-1][1] + 1) % 6, some[-1][2])
+    mask = (*some[-1][:2], ~some[-1][2])
+    gone = (None, 0)
+    for last in (biased.images[30], 0), label, mask, gone:
+        with pytest.raises(ValueError, match="another run"):
+            find_shortcuts(background, Listed([*some[:-1], last]), folder=tmp_path)
+        with pytest.raises(ValueError, match="another run"):
+            find_shortcuts(background, Listed([last, *some[1:]]), folder=tmp_path)
+    find_shortcuts(background, some, folder=tmp_path)
+
+
+def test_files_that_changed_are_another_run(background, photos, tmp_path_factory):
+    kept = tmp_path_factory.mktemp("kept")
+    find_shortcuts(background, photos, groups=1, folder=kept)
+    find_shortcuts(background, photos, groups=1, folder=kept)
+    file = sorted(photos.glob("star/[0-9]*.png"))[1]
+    before = file.stat()
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns + 10**9))
+    with pytest.raises(ValueError, match="another run"):
+        find_shortcuts(background, photos, groups=1, folder=kept)
+
+
+def test_runs_with_another_method_are_told_apart():
+    def mark(method):
+        return json.dumps(parts.function_mark(method))
+
+    assert mark(grad_cam_map) == mark(grad_cam_map)
+    assert mark(lambda m, x, t: x * 2) == mark(lambda m, x, t: x * 2), "wherever it was written"
+    different = [
+        grad_cam_map,
+        lambda m, x, t: x * 2,
+        lambda m, x, t: x * 3,
+        lambda m, x, t: x + 2,
+        lambda m, x, t: x.abs(),
+        lambda m, x, t: x.exp(),
+        partial(grad_cam_map, target=1),
+        partial(grad_cam_map, target=2),
+        Counted([]),
+    ]
+    assert len({mark(method) for method in different}) == len(different)
+
+
 def test_a_folder_that_cannot_be_written_to_is_told_in_words(background, biased, tmp_path):
     (tmp_path / "file").write_text("x")
     with pytest.raises(ValueError, match="cannot be written to"):
@@ -259,6 +317,65 @@ def test_data_sets_of_nothing_are_refused(background, tmp_path):
         find_shortcuts(background, 7)
     with pytest.raises(ValueError, match="needs a model from"):
         find_shortcuts(background.model, tmp_path)
+
+
+def test_items_that_are_no_pictures_are_told_at_once(background, photos):
+    picture = Image.new("RGB", (64, 64))
+    for item, told in [
+        (picture, r"item 0 of the data set is of type PIL.*Image"),
+        ({"image": 1, "label": 2}, r"is of type builtins.dict, expected \(image, label\)"),
+        ((picture, 1), r"picture of item 0 is of type PIL.*give the data set a transform"),
+        ((torch.zeros(64, 64), 1), r"a float32 tensor \(64, 64\), expected a float"),
+        ((torch.zeros(3, 64, 64).byte(), 1), r"a uint8 tensor \(3, 64, 64\), expected a float"),
+    ]:
+        with pytest.raises(TypeError, match=told):
+            find_shortcuts(background, Listed([item] * 9))
+    with pytest.raises(TypeError, match="give the data set a transform"):
+        find_shortcuts(background.model, ImageFolder(photos))
+
+
+def test_a_torchvision_folder_is_as_good_as_ours(background, photos):
+    (photos / "star" / "<b>cut.png").unlink()
+    folder = ImageFolder(photos, transform=background.transform)
+    with pytest.raises(ValueError, match="numbers its classes drop, flower, heart"):
+        find_shortcuts(background, folder)
+    net = load("scenes-cnn-background", device="cpu").model
+    ours = [SHAPES.index(name) for name in folder.classes]
+    with torch.no_grad():
+        net.classifier.weight.copy_(net.classifier.weight[ours])
+        net.classifier.bias.copy_(net.classifier.bias[ours])
+    one = find_shortcuts(net, folder, labels=folder.classes, groups=1)
+    two = find_shortcuts(background, photos, groups=1)
+    assert one.count == two.count == 36
+    assert {a.label: len(a.members) for a in one.clusters} == {
+        b.label: len(b.members) for b in two.clusters
+    }
+    assert one.accuracy == two.accuracy
+
+
+def test_whatever_breaks_as_a_picture_is_read_is_listed(background, biased):
+    class Odd(Listed):
+        def __getitem__(self, i):
+            if i == 1:
+                raise struct.error("unpack requires 4 bytes")
+            if i == 2:
+                raise KeyError
+            return super().__getitem__(i)
+
+    odd = Odd([*items(biased[:4]), (None, 0)])
+    result = find_shortcuts(background, odd)
+    assert result.broken == {
+        "picture 1": "unpack requires 4 bytes",
+        "picture 2": "KeyError",
+        "picture 4": "there is no picture",
+    }
+    assert result.count == 2
+
+
+def test_pictures_of_several_sizes_are_refused(background, biased):
+    mixed = Listed([(torch.rand(3, 64, 64), 0), (torch.rand(3, 64, 80), 1)])
+    with pytest.raises(ValueError, match=r"shapes \(3, 64, 64\), \(3, 64, 80\), expected one"):
+        find_shortcuts(background, mixed)
 
 
 def test_one_picture_is_undecided(background, biased):
