@@ -135,6 +135,8 @@ class Diagnosis:
         Where the object's mask came from: ``"given"``, ``"guessed"``, or ``"unknown"``.
     picture : Tensor
         ``(C, H, W)`` in [0, 1].
+    labels : tuple of str
+        Names of all classes.
     thresholds : Thresholds
         That the rules used.
     """
@@ -154,6 +156,7 @@ class Diagnosis:
     survives: float
     outlined: str
     picture: Tensor = field(repr=False)
+    labels: tuple[str, ...] = field(repr=False)
     thresholds: Thresholds
 
     def to_dict(self, *, maps: bool = False) -> dict[str, Any]:
@@ -194,13 +197,12 @@ class Diagnosis:
 
     def rows(self) -> list[dict[str, str]]:
         """Table: a row for each experiment."""
-        names = {self.predicted.index: self.predicted.label, self.true.index: self.true.label}
         return [
             {
                 "experiment": name,
                 f"{self.predicted.label} (said)": pages.percent(one.predicted),
                 f"{self.true.label} (true)": pages.percent(one.true),
-                "answer": names.get(one.best, "another class"),
+                "answer": self.labels[one.best],
             }
             for name, one in self.answers().items()
         ]
@@ -217,22 +219,71 @@ class Diagnosis:
 
     def html(self) -> str:
         """Page that needs nothing else."""
-        what_if = [
+        right = self.cause == "correct"
+        tried = [
             ("What was tried", pages.image(self.figure(), alt=self.seen)),
+            ("Where the two classes part", pages.table(self.parting_rows())),
             ("The numbers", pages.table(self.rows())),
+            ("How to read this", "\n".join(map(pages.paragraph, self.readings()))),
         ]
         return pages.document(
-            f"{self.true.label}, taken for {self.predicted.label}"
-            if self.cause != "correct"
-            else f"{self.true.label}, rightly",
+            f"{self.true.label}, rightly"
+            if right
+            else f"{self.true.label}, taken for {self.predicted.label}",
             self.verdict,
-            [
-                ("What it says", pages.table(pages.guess_rows(self.guesses))),
-                *(what_if if self.regions or self.variations else []),
-            ],
-            made=f"The object's outline was {self.outlined}. Rule: {self.cause}. "
-            + ", ".join(f"{name} {value:g}" for name, value in asdict(self.thresholds).items()),
+            [("What it says", pages.table(self.guess_rows())), *([] if right else tried)],
+            made=f"The object's outline was {self.outlined}. Rule: {self.cause}; "
+            + ", ".join(f"{name} {value:.2g}" for name, value in asdict(self.thresholds).items()),
         )
+
+    def guess_rows(self) -> list[dict[str, str]]:
+        """Table: the best guesses and, where it is none of them, the true class."""
+        best = [one.index for one in self.guesses]
+        listed = [*self.guesses, *([] if self.true.index in best else [self.true])]
+        rows = pages.guess_rows(listed)
+        for place, (row, one) in enumerate(zip(rows, listed, strict=True), start=1):
+            is_true = one.index == self.true.index
+            row["class"] += " (true)" if is_true else ""
+            row["place"] = f"{self.rank if is_true else place} of {len(self.labels)}"
+        return rows
+
+    def parting_rows(self) -> list[dict[str, str]]:
+        """Table: how far the two classes' maps are alike."""
+        said, true = self.predicted.label, self.true.label
+        told = {
+            "correlation": f"rank correlation of the maps for {said} and {true}",
+            "overlap": "overlap of the areas that they mark, 1 is the same area",
+            "second opinion": "rank correlation of the map of the difference with Integrated "
+            "Gradients of it",
+        }
+        return [
+            {"measure": told[name], "value": pages.number(value)}
+            for name, value in self.parting.items()
+        ]
+
+    def readings(self) -> list[str]:
+        """What the words on the page mean."""
+        said, true, region = self.predicted.label, self.true.label, self.regions.get("disputed")
+        told = [
+            "The rows of the figure are experiments, with the probabilities of both classes after "
+            "each. Flipped, cropped, blurred, darker or brighter, the picture should be called the "
+            f"same; {self.survives:.0%} of them leave the mistake standing. Blank pictures "
+            "show what is said when there is nothing to see."
+        ]
+        if region is not None:
+            count = min(map(len, region.elsewhere.values()))
+            told.insert(
+                0,
+                f"Disputed is what speaks most for {said} rather than {true}, {region.share:.0%} "
+                "of the picture, outlined in the last map. Hidden, a blur or the colours around it "
+                "stand in its place; alone, everything else is replaced. It decides only if hiding "
+                "it changes the answer with either, and more than equal areas elsewhere do, of "
+                f"which {count} were tried.",
+            )
+        told.append(
+            "All of this is about one picture. Whether it is a rule, only many pictures can tell."
+        )
+        return told
 
     @property
     def seen(self) -> str:
@@ -327,6 +378,7 @@ def diagnose(
         "margin": (order[0] - order[1]).item() if len(order) > 1 else 1.0,
         "guesses": tuple(guesses(outputs[None].cpu(), labels, 5)[0]),
         "picture": shown(x, normalisation)[0],
+        "labels": tuple(labels),
         "thresholds": rules,
     }
     if a == b:

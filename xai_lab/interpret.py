@@ -510,8 +510,12 @@ class TextInterpretation:
         first = next((name for name, one in self.evidence.items() if one.verdict == "holds"), None)
         if first is None:
             return said
-        words = ", ".join(f"“{self.words[k].strip('.,;:')}”" for k in self.marked[first])
-        return f"{said} The words are {words}."
+        words = ", ".join(f"“{word}”" for word in self.marked_words(first))
+        return f"{said} The words that {first} marks: {words}."
+
+    def marked_words(self, name: str) -> list[str]:
+        """Words that a map marks, without the punctuation at their ends."""
+        return [self.words[k].strip(".,;:") or self.words[k] for k in self.marked[name]]
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as numbers and words that JSON takes."""
@@ -533,7 +537,7 @@ class TextInterpretation:
         return [
             {
                 "map": name,
-                "words": ", ".join(self.words[k] for k in self.marked[name]),
+                "words": ", ".join(self.marked_words(name)),
                 **hiding_row(way, hiding),
                 "evidence": one.verdict,
             }
@@ -616,21 +620,25 @@ def concluded(evidence: Mapping[str, Evidence], target: Guess, whole: str, other
     held = [name for name, one in evidence.items() if one.verdict == "holds"]
     if not held:
         open_ = [name for name, one in evidence.items() if one.verdict == "undecided"]
+        if open_:
+            return (
+                f"Undecided: for {', '.join(open_)} it depends on what stands in the place of what "
+                "is hidden."
+            )
+        if not any(one.hidings for one in evidence.values()):
+            return f"None of these maps marks anything for {target.label}, so nothing was hidden."
         return (
-            f"Undecided: for {', '.join(open_)} it depends on what stands in the place of what is "
-            "hidden."
-            if open_
-            else f"None of these maps marks what {target.label} rests on: hiding it costs no more "
-            f"than hiding {others}."
+            f"None of these maps marks what {target.label} rests on: hiding it costs little, or no "
+            f"more than hiding {others}."
         )
-    best = max(held, key=lambda name: min(one.drop for one in evidence[name].hidings.values()))
-    after = [one.after for one in evidence[best].hidings.values()]
-    away = [one.elsewhere_after for one in evidence[best].hidings.values()]
+    hidings = [hiding for name in held for hiding in evidence[name].hidings.values()]
+    share = max(evidence[name].share for name in held)
     return (
         f"{pages.listed(held)} {'mark' if len(held) > 1 else 'marks'} what the network goes by: "
-        f"hiding {evidence[best].share:.0%} of {whole} takes {target.label} from "
-        f"{pages.percent(target.probability)} to at most {pages.percent(max(after))}, {others} "
-        f"leave at least {pages.percent(min(away))}."
+        f"hiding {share:.0%} of {whole} takes {target.label} from "
+        f"{pages.percent(target.probability)} to {pages.percent(max(h.after for h in hidings))} or "
+        f"less, {others} leave {pages.percent(min(h.elsewhere_after for h in hidings))} or more on "
+        "average."
     )
 
 

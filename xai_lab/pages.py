@@ -35,8 +35,9 @@ def document(
     """
     template = (Path(__file__).parent / "evidence.html").read_text(encoding="utf-8")
     body = "\n".join(
-        f"<section>\n<h2>{html.escape(heading)}</h2>\n{content}\n</section>"
-        for heading, content in sections
+        f'<section tabindex="0" aria-labelledby="part-{number}">\n'
+        f'<h2 id="part-{number}">{html.escape(heading)}</h2>\n{content}\n</section>'
+        for number, (heading, content) in enumerate(sections)
     )
     return Template(template).substitute(
         title=html.escape(title), summary=html.escape(summary), body=body, made=html.escape(made)
@@ -59,7 +60,7 @@ def table(rows: Sequence[Mapping[str, Any]], caption: str = "") -> str:
         + "".join(
             f'<th scope="row">{html.escape(str(cell))}</th>'
             if number == 0
-            else f"<td>{html.escape(str(cell))}</td>"
+            else f"<td{' class=long' * (len(str(cell)) > 40)}>{html.escape(str(cell))}</td>"
             for number, cell in enumerate(row.values())
         )
         + "</tr>"
@@ -105,18 +106,21 @@ def guess_rows(guesses: Sequence[Guess]) -> list[dict[str, str]]:
     return [
         {
             "class": one.label,
-            "probability": f"{one.probability:.1%}",
+            "probability": percent(one.probability, 1),
             "score": f"{one.score:.1f}",
         }
         for one in guesses
     ]
 
 
-def percent(probability: float) -> str:
-    """Probability for a reader: whole per cent, and neither end unless it is reached."""
-    if 0 < probability < 0.005:
-        return "<1%"
-    return ">99%" if 0.995 <= probability < 1 else f"{probability:.0%}"
+def percent(probability: float, digits: int = 0) -> str:
+    """Probability for a reader: so many digits, and neither end unless it is reached."""
+    least = 10.0 ** -(digits + 2)
+    if 0 < probability < least / 2:
+        return f"<{least:.{digits}%}"
+    if 1 - least / 2 <= probability < 1:
+        return f">{1 - least:.{digits}%}"
+    return f"{probability:.{digits}%}"
 
 
 def listed(names: Sequence[str]) -> str:

@@ -1,8 +1,8 @@
 """Evidence: maps with the area they mark, and what hiding it did.
 
 `evidence` and `disputed` are about one picture, `words` about one text, `contact_sheet` about a
-whole data set. In all of them a filled dot is the area in question, hollow ones are equal areas
-elsewhere.
+whole data set; in all of them a filled dot is the area in question, hollow ones are equal areas
+elsewhere. `groups` shows a table of accuracies.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from xai_lab.plot.heads import glyphs
 from xai_lab.plot.images import HIGHLIGHT, QUIET, closed, draw_map, limit, style
 
 DARK = "#232a5c"
@@ -62,7 +63,7 @@ def evidence(
         axes[0].set_title("what it sees", fontsize=9)
         for ax, (name, values) in zip(axes[1:], maps.items(), strict=True):
             outlined(ax, picture, values, marked[name])
-            ax.set_title(name, fontsize=9)
+            ax.set_title(titled(name, values), fontsize=9)
         if rows:
             drops(below.subplots(), rows)
     return closed(figure)
@@ -104,9 +105,8 @@ def drops(
         )
         second = ax.scatter(drop, height, s=60, color=HIGHLIGHT, zorder=3)
     ax.axvline(0, color=QUIET, linewidth=1, zorder=1)
-    ax.set_yticks(range(len(rows)), labels=list(rows))
-    ax.invert_yaxis()
-    ax.set(xlabel=xlabel)
+    ax.set_yticks(range(len(rows)), labels=[drawable(name) for name in rows])
+    ax.set(xlabel=xlabel, ylim=(len(rows) - 0.5, -0.5))
     ax.tick_params(axis="y", length=0)
     ax.legend(
         [second, first],
@@ -149,13 +149,13 @@ def words(
             measured = number >= len(values)
             ax.barh(range(len(words)), row, color=DARK if measured else HIGHLIGHT)
             ax.axvline(0, color=QUIET, linewidth=1)
-            ax.set_title(name.replace(" ", "\n", 1), fontsize=9)
+            ax.set_title(drawable(name.replace(" ", "\n", 1)), fontsize=9)
             ax.tick_params(axis="y", length=0)
             top = reach if measured else max(map(abs, row), default=1.0) or 1.0
             ax.set(xlim=(-1.1 * top, 1.1 * top))
             ax.set_xlabel("fall of log-odds" if measured else "share of score", fontsize=8)
             ax.tick_params(axis="x", labelsize=7)
-        axes[0, 0].set_yticks(range(len(words)), labels=list(words))
+        axes[0, 0].set_yticks(range(len(words)), labels=[drawable(word) for word in words])
         axes[0, 0].invert_yaxis()
     return closed(figure)
 
@@ -188,7 +188,7 @@ def disputed(found: Any) -> Figure:
         for ax, (name, values) in zip(axes[1:], maps, strict=True):
             area = found.regions.get("disputed") if "," in name else None
             outlined(ax, found.picture, values, area and area.mask)
-            ax.set_title(textwrap.fill(name, 22), fontsize=9)
+            ax.set_title(titled(name, values), fontsize=9)
         both(parts[1].subplots(), answers, found.predicted.label, found.true.label)
     return closed(figure)
 
@@ -201,13 +201,13 @@ def both(ax: plt.Axes, answers: Mapping[str, Any], said: str, true: str) -> None
         second = ax.scatter(
             one.true, height, s=70, facecolor="none", edgecolor=DARK, linewidth=1.5, zorder=3
         )
-    ax.set_yticks(range(len(answers)), labels=list(answers), fontsize=8)
+    ax.set_yticks(range(len(answers)), labels=[drawable(name) for name in answers], fontsize=8)
     ax.invert_yaxis()
     ax.set(xlim=(-0.03, 1.03), xlabel="probability")
     ax.tick_params(axis="y", length=0)
     ax.legend(
         [first, second],
-        [f"{said} (said)", f"{true} (true)"],
+        [f"{drawable(shortened(said, 40))} (said)", f"{drawable(shortened(true, 40))} (true)"],
         loc="lower center",
         bbox_to_anchor=(0.5, 1),
         ncols=2,
@@ -245,6 +245,53 @@ def contact_sheet(clusters: Sequence[Any], most: int = 12) -> Figure:
             line[0].set_title(told, fontsize=9, loc="left")
             for ax, picture, values in zip(line[1:], one.pictures, one.maps, strict=False):
                 draw_map(ax, values, limit(values), False, torch.from_numpy(picture))
+    return closed(figure)
+
+
+def titled(name: str, values: Tensor) -> str:
+    """Title of a map, on as many lines as it needs."""
+    lines = textwrap.wrap(shortened(name, 80), 22) or [""]
+    return drawable("\n".join([*lines, *(["(empty)"] if not values.any() else [])]))
+
+
+def drawable(text: str) -> str:
+    """Text without formulas, and without signs that the font lacks."""
+    known = glyphs() | {ord("\n")}
+    return "".join(c if ord(c) in known else "□" for c in text).replace("$", r"\$")
+
+
+def shortened(text: str, length: int) -> str:
+    """Text that fits, with its end cut off."""
+    return text if len(text) <= length else f"{text[: length - 1]}…"
+
+
+def groups(accuracy: Tensor, rows: Sequence[str], columns: Sequence[str]) -> Figure:
+    """Accuracy of each class with each value of an attribute, as a table of coloured cells.
+
+    Parameters
+    ----------
+    accuracy : Tensor
+        ``(rows, columns)``, from `xai_lab.groups.group_accuracy`; NaN where there is no picture.
+    rows, columns : sequence of str
+        Names of the classes, and of the attribute's values.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    values = accuracy.float().cpu().numpy()
+    with style():
+        figure, ax = plt.subplots(figsize=(0.9 * len(columns) + 1.8, 0.42 * len(rows) + 0.9))
+        ax.imshow(values, cmap="cividis", vmin=0, vmax=1, aspect="auto")
+        for (y, x), value in np.ndenumerate(values):
+            told = "–" if np.isnan(value) else f"{value:.0%}"
+            dark = not np.isnan(value) and value < 0.5
+            ax.text(x, y, told, ha="center", va="center", color="white" if dark else "black")
+        ax.set_xticks(range(len(columns)), labels=list(columns))
+        ax.set_yticks(range(len(rows)), labels=list(rows))
+        ax.xaxis.tick_top()
+        ax.tick_params(length=0)
+        ax.spines[:].set_visible(False)
     return closed(figure)
 
 
