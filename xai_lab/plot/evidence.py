@@ -215,37 +215,68 @@ def both(ax: plt.Axes, answers: Mapping[str, Any], said: str, true: str) -> None
 
 
 def contact_sheet(clusters: Sequence[Any], most: int = 12) -> Figure:
-    """A row for each cluster: its mean map, and some pictures under their maps.
+    """A row for each cluster: its mean map, and some pictures, lit where their maps are high.
 
     Parameters
     ----------
     clusters : sequence of Cluster
         From `xai_lab.find_shortcuts`.
     most : int
-        Rows; the strongest clusters come first.
+        Rows; the strongest clusters come first, and how many were left out is said below.
 
     Returns
     -------
     matplotlib.figure.Figure
     """
     rows = list(clusters)[:most]
-    columns = 1 + max(len(one.pictures) for one in rows)
-    side = 7.2 / columns
-    with style():
-        figure, axes = plt.subplots(
-            len(rows), columns, figsize=(7.2, len(rows) * (side + 0.32)), squeeze=False
+    told = [
+        textwrap.wrap(
+            f"{one.label}, {len(one.members)} pictures, {one.accuracy:.0%} right: {one.verdict}", 96
         )
-        for ax in axes.ravel():
+        for one in rows
+    ]
+    left_out = len(clusters) - len(rows)
+    # In inches, from the top: a title hangs on its row whatever its length.
+    columns, gap, line, head, foot = 7, 0.07, 0.16, 0.24, 0.24 if left_out else 0.0
+    side = (7.2 - gap * (columns - 1)) / columns
+    heights = [line * len(lines) + side + 2.5 * gap for lines in told]
+    total = head + sum(heights) + foot
+    with style():
+        figure = plt.figure(figsize=(7.2, total), layout="none")
+
+        def text(x: float, top: float, words: str, **look: Any) -> None:
+            figure.text(x / 7.2, 1 - top / total, words, va="top", **look)
+
+        def panel(column: int, top: float) -> plt.Axes:
+            place = (column * (side + gap) / 7.2, 1 - (top + side) / total)
+            ax = figure.add_axes((*place, side / 7.2, side / total))
             ax.set_axis_off()
-        for line, one in zip(axes, rows, strict=True):
-            line[0].imshow(one.map, cmap="magma")
-            told = (
-                f"{one.label}, {len(one.members)} pictures, {one.accuracy:.0%} right: {one.verdict}"
-            )
-            line[0].set_title(told, fontsize=9, loc="left")
-            for ax, picture, values in zip(line[1:], one.pictures, one.maps, strict=False):
-                draw_map(ax, values, limit(values), False, torch.from_numpy(picture))
+            return ax
+
+        text(0, 0, "mean map", fontsize=8, color=DARK)
+        text(side + gap, 0, "some pictures, lit where their maps are high", fontsize=8, color=DARK)
+        top = head
+        for one, lines, height in zip(rows, told, heights, strict=True):
+            text(0, top, drawable("\n".join(lines)), fontsize=9)
+            below = top + line * len(lines) + 0.5 * gap
+            panel(0, below).imshow(one.map, vmin=0)
+            for column, (picture, values) in enumerate(zip(one.pictures, one.maps, strict=True), 1):
+                lit(panel(column, below), torch.from_numpy(picture), values)
+            top += height
+        if left_out:
+            more = "1 weaker group is" if left_out == 1 else f"{left_out} weaker groups are"
+            text(0, top, f"{more} not shown", fontsize=9)
     return closed(figure)
+
+
+def lit(ax: plt.Axes, picture: Tensor, values: np.ndarray) -> None:
+    """Picture in its colours, under a shadow where a map of cells is low."""
+    ax.imshow(rgb(picture))
+    dark = 1 - np.clip(values / limit(values), 0, 1)
+    # A picture of which only the opacity varies; between cells it runs from one to the next.
+    shadow = np.dstack([np.full((*values.shape, 3), 0.05), 0.8 * dark])
+    extent = (-0.5, picture.shape[2] - 0.5, picture.shape[1] - 0.5, -0.5)
+    ax.imshow(shadow, extent=extent, interpolation="bilinear")
 
 
 def titled(name: str, values: Tensor) -> str:
