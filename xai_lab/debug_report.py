@@ -37,8 +37,8 @@ ON_A_DATA_SET = (
     "      xai-lab shortcuts FOLDER{model}"
 )
 NEXT = {
-    "correct": "Next: xai-lab explain {photo}{model}\n"
-    "      shows what it goes by: right for the wrong reason is right as well.",
+    "correct": "Next: right for the wrong reason is right as well. With pictures in a folder for\n"
+    "      each class, xai-lab shortcuts FOLDER{model} finds that.",
     "off the object": ON_A_DATA_SET,
     "background": ON_A_DATA_SET,
     "part of the object": ON_A_DATA_SET,
@@ -97,7 +97,7 @@ def debug(options: argparse.Namespace, command: str) -> int:
     if not is_right or options.out is not None:
         write(found, out, source.replace(":", "-"), "diagnosed", name, net, command)
     model = f" --model {shlex.quote(options.model)}" if options.model != cli.DEFAULT_MODEL else ""
-    print(NEXT[found.cause].format(photo=shlex.quote(source), model=model))
+    print(NEXT[found.cause].format(model=model))
     return 0
 
 
@@ -168,7 +168,8 @@ def shortcuts(options: argparse.Namespace, command: str) -> int:
             f"{len(found.broken)} of {found.count + len(found.broken)} pictures cannot be read and "
             f"are left out: {' | '.join(some)}{f' | and {more} more' if more else ''}"
         )
-    title = f"{folder}: {found.count} pictures, {net.name} is right in {found.accuracy:.0%}"
+    pictures = f"{found.count} picture{'s' * (found.count != 1)}"
+    title = f"{folder}: {pictures}, {net.name} is right in {found.accuracy:.0%}"
     print("\n".join([title, *cli.indented(found.summary), *groups_of(found)]), flush=True)
     write(found, out, folder.resolve().name or "pictures", "shortcuts", str(folder), net, command)
     print(
