@@ -51,11 +51,11 @@ PAGES_OF_THEIR_OWN = {"plot.slider", "plot.sentences", "plot.head_view", "plot.m
 
 
 def drawing(source):
-    """Call of xai_lab.plot that a cell ends in, if it does."""
+    """Call of xai_lab.plot, or of a result's own figure, that a cell ends in, if it does."""
     last = (ast.parse(source).body or [None])[-1]
     call = last.value if isinstance(last, ast.Expr | ast.Assign) else None
-    drawn = isinstance(call, ast.Call) and ast.unparse(call.func).startswith("plot.")
-    return call if drawn else None
+    name = ast.unparse(call.func) if isinstance(call, ast.Call) else ""
+    return call if name.startswith("plot.") or name.endswith(".figure") else None
 
 
 def complaints(path):

@@ -1,10 +1,12 @@
 """Draws maps; knows no method.
 
-`images` draws photos, maps and curves, `words` coloured sentences and paths, `heads` attention.
+`images` draws photos, maps and curves, `words` coloured sentences and paths, `heads` attention,
+`evidence` what hiding did.
 All are called by one name: `xai_lab.plot.maps`, `xai_lab.plot.sentences`.
 """
 
 from xai_lab.plot.bertviz_view import View, head_view, model_view
+from xai_lab.plot.evidence import contact_sheet, groups
 from xai_lab.plot.heads import all_heads, by_layer, cls_maps, from_token, head, heads
 from xai_lab.plot.images import (
     HIGHLIGHT,
@@ -42,11 +44,13 @@ __all__ = [
     "by_layer",
     "closed",
     "cls_maps",
+    "contact_sheet",
     "curves",
     "draw_map",
     "flat",
     "from_token",
     "gallery",
+    "groups",
     "head",
     "head_view",
     "heads",
