@@ -215,14 +215,14 @@ def stacked(
 def key_of(image: Tensor, label: int, mask: Tensor | None = None) -> str:
     """Hash of a picture, its label and its mask: what it is ordered by, and known again by."""
     mark = hashlib.blake2b(octets(image), digest_size=12)
-    mark.update(str(label).encode() + (b"" if mask is None else octets(mask)))
+    mark.update(str(label).encode())
+    mark.update(b"" if mask is None else octets(mask))
     return mark.hexdigest()
 
 
-def octets(values: Tensor) -> bytes | memoryview:
-    """A tensor's numbers as they lie in memory."""
-    flat = values.detach().cpu().contiguous().flatten()
-    return memoryview(flat.view(torch.uint8).numpy())
+def octets(values: Tensor) -> Any:
+    """A tensor's numbers as they lie in memory, for a hash."""
+    return values.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()
 
 
 def state_of(file: Path) -> list[int]:

@@ -28,7 +28,8 @@ from xai_lab.pictures import Pictures, batches, key_of
 
 def survey(model: Any, data: Pictures, method: Explain, asked: Mapping[str, Any]) -> dict[str, Any]:
     """Answers and maps of some pictures, as arrays; pictures that cannot be read are listed."""
-    own = copy.deepcopy(model) if isinstance(model, nn.Module) else model  # threads share theirs
+    with torch.inference_mode(False):  # a copy made in that mode could take no gradient
+        own = copy.deepcopy(model) if isinstance(model, nn.Module) else model  # threads share it
     rows: dict[str, list[Any]] = {name: [] for name in COLUMNS}
     broken: list[tuple[int, str]] = []
     for indices, x, labels, masks in batches(data, asked["batch_size"] or 16, broken):
@@ -110,7 +111,9 @@ def check_kept(store: Store, data: Pictures, kind: str, count: int) -> None:
     """
     for k in range(count):
         kept = store.read(f"{kind}-{k:05d}")
-        for row in (0, -1) if kept is not None and len(kept["index"]) else ():
+        if kept is None or not len(kept["index"]):
+            continue
+        for row in (0, -1):
             try:
                 now = key_of(*data[int(kept["index"][row])])
             except Exception:  # what cannot be read any more is another picture
@@ -149,15 +152,17 @@ def spectral_clusters(maps: np.ndarray, most: int = 4) -> np.ndarray:
     ndarray
         Number of the cluster, ``(n,)``. Fewer than 12 maps are one cluster.
     """
-    from sklearn.cluster import KMeans
-    from sklearn.neighbors import kneighbors_graph
-
     n = len(maps)
     if n < 12 or most == 1:
         return np.zeros(n, int)
     points = np.sqrt(maps.reshape(n, -1))
-    near = kneighbors_graph(points, min(n - 1, 3 + int(np.ceil(np.log2(n)))), include_self=False)
-    W = near.maximum(near.T).toarray()
+    square = (points**2).sum(axis=1)
+    distance = square[:, None] + square - 2 * points @ points.T
+    np.fill_diagonal(distance, np.inf)
+    near = distance.argsort(axis=1, kind="stable")[:, : min(n - 1, 3 + int(np.ceil(np.log2(n))))]
+    W = np.zeros((n, n))
+    np.put_along_axis(W, near, 1, axis=1)
+    W = np.maximum(W, W.T)
     d = 1 / np.sqrt(W.sum(axis=1))
     values, vectors = np.linalg.eigh(np.eye(n) - d[:, None] * W * d)
     k = 1 + int(np.diff(values[: most + 1]).argmax())
@@ -165,7 +170,37 @@ def spectral_clusters(maps: np.ndarray, most: int = 4) -> np.ndarray:
         return np.zeros(n, int)
     rows = vectors[:, :k]
     rows = rows / np.linalg.norm(rows, axis=1, keepdims=True).clip(1e-12)
-    return KMeans(k, n_init=10, random_state=0).fit(rows).labels_
+    return k_means(rows, k)
+
+
+def k_means(rows: np.ndarray, k: int, starts: int = 10) -> np.ndarray:
+    """Number of the nearest of k centres, ``(n,)``, each the mean of its rows ``(n, d)``.
+
+    The first centre is a row, each further one the row that is furthest from those before; of
+    several first rows the best end counts. Nothing is drawn.
+    """
+    best, least = np.zeros(len(rows), int), np.inf
+    for first in np.unique(np.linspace(0, len(rows) - 1, starts).round().astype(int)):
+        centres = rows[[first]]
+        while len(centres) < k:
+            centres = np.vstack([centres, rows[squares(rows, centres).min(axis=1).argmax()]])
+        for _ in range(100):
+            number = squares(rows, centres).argmin(axis=1)
+            # A centre that no row is nearest to stays where it is.
+            own = [rows[number == j] if (number == j).any() else centres[[j]] for j in range(k)]
+            moved = np.stack([some.mean(axis=0) for some in own])
+            if np.allclose(moved, centres):
+                break
+            centres = moved
+        cost = squares(rows, centres).min(axis=1).sum()
+        if cost < least - 1e-9:
+            best, least = number, cost
+    return best
+
+
+def squares(rows: np.ndarray, centres: np.ndarray) -> np.ndarray:
+    """Squared distances ``(n, k)``."""
+    return ((rows[:, None] - centres) ** 2).sum(axis=2)
 
 
 def device_of(model: Any) -> torch.device:
