@@ -480,7 +480,8 @@ def counterfactuals(
     """Counts of changed answers for each of `TRIALS`: (changed, control, tried)."""
     if not len(pairs):
         return {}
-    own = copy.deepcopy(model) if isinstance(model, nn.Module) else model
+    with torch.inference_mode(False):  # as in `survey`
+        own = copy.deepcopy(model) if isinstance(model, nn.Module) else model
     (x, m), (same, m_same), (other, m_other), (third, m_third) = (
         loaded(data, column, device_of(own)) for column in pairs.T
     )
