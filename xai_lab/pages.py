@@ -116,7 +116,7 @@ def guess_rows(guesses: Sequence[Guess]) -> list[dict[str, str]]:
 def percent(probability: float, digits: int = 0) -> str:
     """Probability for a reader: so many digits, and neither end unless it is reached."""
     least = 10.0 ** -(digits + 2)
-    if 0 < probability < least / 2:
+    if 0 < probability <= least / 2:
         return f"<{least:.{digits}%}"
     if 1 - least / 2 <= probability < 1:
         return f">{1 - least:.{digits}%}"

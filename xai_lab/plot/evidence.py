@@ -144,7 +144,7 @@ def words(
             1, columns, figsize=(7.2, 0.26 * len(words) + 0.9), sharey=True, squeeze=False
         )
         for number, (ax, (name, row)) in enumerate(
-            zip(axes[0], {**values, **alone}.items(), strict=True)
+            zip(axes[0], [*values.items(), *alone.items()], strict=True)
         ):
             measured = number >= len(values)
             ax.barh(range(len(words)), row, color=DARK if measured else HIGHLIGHT)
