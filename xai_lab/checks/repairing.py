@@ -388,7 +388,7 @@ RIGHT_REASONS = Exercise(
     reference=right_reasons,
     cases=(
         trained("two pixels, two classes and a linear network: on paper", lambda: dict(
-            model=line([[2.0, 1.0], [0.0, -1.0]], [0.0, 0.0]), x=torch.tensor([[[[0.5, -0.5]]]]),
+            model=line([[2.0, 1.0], [0.0, -1.0]], [0.0, 0.0]), x=torch.tensor([[[[1.0, 0.0]]]]),
             y=classes(0), masks=torch.tensor([[[True, False]]]), weight=0.5)),
         trained("three pictures and a network with a bend",
                 lambda: batch(711, (0, 2, 1), 0.3)),
