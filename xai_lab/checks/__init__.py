@@ -2,8 +2,9 @@
 
 Start with `check`. What an exercise consists of is in `xai_lab.checks.exercise`, each chapter's
 exercises are in a module of the chapter's name (those of chapter 3 also in `sums`, `baselines` and
-`words`, of chapter 4 also in `heads` and `copying`), how student code is run is in `sandbox`, and
-what is said about an unknown mistake is in `diagnosis`.
+`words`, of chapter 4 also in `heads` and `copying`, of chapter 5 in `hiding`, `cheating` and
+`repairing`), how student code is run is in `sandbox`, and what is said about an unknown mistake is
+in `diagnosis`.
 """
 
 from __future__ import annotations
