@@ -1,5 +1,6 @@
 """Short cuts: those that were planted are found, on the honest network none is claimed."""
 
+import dataclasses
 import json
 import os
 import struct
@@ -13,11 +14,12 @@ import torch
 from PIL import Image
 from torchvision.datasets import ImageFolder
 
-from xai_lab import find_shortcuts, load, parts, shortcuts
+from xai_lab import find_shortcuts, load, parts, pictures, shortcuts
 from xai_lab.data.scenes import SHAPES, scenes
+from xai_lab.faithfulness import grown
 from xai_lab.interpret import grad_cam_map
 from xai_lab.shortcuts import Trial, judged
-from xai_lab.survey import spectral_clusters
+from xai_lab.survey import k_means, members_of, spectral_clusters
 
 N = 96
 
@@ -440,9 +442,145 @@ def test_maps_that_look_at_different_places_are_told_apart(places):
 
 
 def test_maps_that_look_alike_or_are_few_are_one_cluster():
-    assert set(spectral_clusters(blobs(11, [(2, 2)]))) == {0}
+    assert set(spectral_clusters(blobs(20, [(2, 2)]))) == {0}
+    assert set(spectral_clusters(blobs(5, [(0, 0), (6, 6)]))) == {0}
     assert set(spectral_clusters(blobs(20, [(0, 0), (6, 6)]), most=1)) == {0}
     assert len(spectral_clusters(np.zeros((20, 8, 8)))) == 20, "empty maps as well"
+
+
+def test_groups_are_of_one_class_and_the_largest_comes_first():
+    maps = np.concatenate([blobs(14, [(0, 0)]), blobs(30, [(6, 6)]), blobs(20, [(3, 3)])])
+    table = {"said": np.array([1] * 44 + [2] * 20), "map": maps}
+    first, second = members_of(table, 1, 4)
+    assert first.tolist() == list(range(14, 44))
+    assert second.tolist() == list(range(14))
+    (third,) = members_of(table, 2, 4)
+    assert third.tolist() == list(range(44, 64))
+
+
+def test_k_means_finds_what_is_there():
+    draw = np.random.default_rng(0)
+    truth = draw.permutation(np.repeat([0, 1, 2], 20))
+    rows = np.array([[0, 0], [5, 0], [0, 5]])[truth] + 0.3 * draw.normal(size=(60, 2))
+    found = k_means(rows, 3)
+    assert len(set(zip(truth, found, strict=True))) == 3
+    assert set(k_means(np.zeros((20, 2)), 3)) == {0}, "equal rows stay together"
+
+
+def test_partners_are_sure_and_of_the_classes_that_they_have_to_be():
+    draw = np.random.default_rng(1)
+    n = 80
+    table = {
+        "index": draw.permutation(n) + 100,
+        "sure": draw.choice([0.2, 0.9], n, p=[0.2, 0.8]),
+        "said": draw.choice(3, n),
+        "label": draw.choice(3, n),
+    }
+    row_of = {int(i): row for row, i in enumerate(table["index"])}
+    rows = np.flatnonzero(table["said"] == 1)[:15]
+    tried, why = shortcuts.plan(table, 1, rows, 8, 0)
+    assert (len(tried), why) == (8, "")
+    lines = np.vectorize(row_of.get)(tried)
+    assert (table["sure"][lines] == 0.9).all()
+    assert set(lines[:, 0]) <= set(rows)
+    assert len(set(lines[:, 0])) == 8
+    assert (table["said"][lines[:, 1]] == 1).all()
+    assert (table["said"][lines[:, 2:]] != 1).all()
+    assert (table["label"][lines[:, 2:]] != 1).all()
+    assert (lines[:, 0] != lines[:, 1]).all()
+    assert (lines[:, 2] != lines[:, 3]).all()
+    some = [shortcuts.plan(table, 1, rows, 8, seed)[0].tolist() for seed in (0, 0, 1)]
+    assert some[0] == some[1] != some[2]
+
+
+class Rule(torch.nn.Module):
+    """Network that says class 1 where a rule about the pictures holds."""
+
+    def __init__(self, rule):
+        super().__init__()
+        self.rule = rule
+
+    def forward(self, x):
+        return torch.stack([torch.zeros(len(x)), 2.0 * self.rule(x) - 1], dim=1)
+
+
+def tried_on(rule, where, red=False, bright=False, others=None):
+    """Counts of the trials on 8 pictures of class 1 and 16 others; a map marks one place."""
+    draw = torch.Generator().manual_seed(0)
+    images = 0.3 + 0.1 * torch.rand(32, 3, 32, 32, generator=draw)
+    masks = torch.zeros(32, 32, 32, dtype=torch.bool)
+    masks[:, 12:20, 12:20] = True
+    if others is not None:
+        masks[16:] = False
+        masks[16:, others, others] = True
+    # The rim of an object lies outside its mask, as with an outline that is not exact.
+    seen = grown(masks, 1)[:, None]
+    colour = torch.tensor([0.0, 0.0, 1.0]).expand(32, 3)
+    if red:
+        colour = torch.where(torch.arange(32)[:, None] < 16, colour.flip(1), colour)
+    images = torch.where(seen, colour[:, :, None, None], images)
+    if bright:
+        images[:16, :, :6, :6] = 1
+    place = torch.zeros(32, 32)
+    place[where] = 1
+    pairs = np.array([[i, 8 + i, 16 + i, 24 + i] for i in range(8)])
+    data = pictures.Pictures(pictures.Tensors(images, torch.arange(32) // 16, masks))
+    made = shortcuts.counterfactuals(
+        Rule(rule), data, lambda m, x, t: place.expand(len(x), -1, -1), 1, pairs,
+        {"share": 0.3, "batch_size": None},
+    )  # fmt: skip
+    return {name: tuple(counts.tolist()) for name, counts in made.items()}
+
+
+CORNER = (slice(0, 6), slice(0, 6))
+
+
+def test_each_trial_changes_what_it_says_and_its_control_nothing():
+    def is_bright(x):
+        return (x[:, 0, :6, :6].mean(dim=(1, 2)) > 0.8).float()
+
+    made = tried_on(is_bright, CORNER, bright=True)
+    assert made == dict.fromkeys(shortcuts.TRIALS, (8, 0, 8))
+
+
+def is_red(x):
+    return (x[:, 0] > 0.8).flatten(1).any(dim=1).float()
+
+
+def test_objects_are_left_alone_by_every_trial():
+    nothing = {"leaves": (0, 0, 8), "joins": (0, 0, 8)}
+    on_object = (slice(10, 22), slice(10, 22))
+    made = tried_on(is_red, on_object, red=True)
+    assert made == nothing | {"hide": (0, 0, 8), "paste": (0, 0, 8)}
+    made = tried_on(is_red, (slice(0, 9), slice(0, 32)), red=True)
+    assert made == nothing | {"hide": (0, 0, 8), "paste": (0, 0, 8)}
+    made = tried_on(is_red, (slice(13, 19), slice(13, 19)), red=True)
+    assert made["hide"][:2] == made["paste"][:2] == (0, 0)
+
+
+def test_too_small_a_place_is_not_tried():
+    made = tried_on(is_red, (slice(14, 18), slice(14, 18)), red=True)
+    assert made["hide"] == made["paste"] == (0, 0, 0)
+
+
+def test_nothing_is_pasted_over_the_object_of_the_other_picture():
+    def no_blue(x):
+        return 1 - (x[:, 2] > 0.8).flatten(1).any(dim=1).float()
+
+    made = tried_on(no_blue, CORNER, red=True, others=slice(1, 5))
+    assert made["paste"][:2] == (0, 0)
+
+
+def test_clusters_are_ranked_by_the_weaker_test_of_the_stronger_pair(found):
+    def strength(**changed):
+        trials = {name: Trial(n, 0, 16) for name, n in changed.items()}
+        return dataclasses.replace(found.clusters[0], trials=trials).strength
+
+    assert strength(leaves=16, joins=4, hide=8, paste=8) == 0.5
+    assert strength(leaves=16, joins=12, hide=16, paste=0) == 0.75
+    assert strength(leaves=16) == strength() == 0
+    ranks = [one.strength for one in found.clusters]
+    assert ranks == sorted(ranks, reverse=True)
 
 
 def test_a_trial_is_confirmed_by_a_large_difference_that_is_no_accident():
