@@ -6,8 +6,8 @@ import json
 import pytest
 import torch
 
-from xai_lab import diagnose, diagnosis, load, predict
-from xai_lab.data.scenes import scenes
+from xai_lab import diagnose, diagnosis, load, pages, predict
+from xai_lab.data.scenes import SHAPES, scenes
 from xai_lab.diagnosis import RULES, Answer, Region, class_number, place_of
 
 
@@ -120,6 +120,17 @@ def test_a_diagnosis_reports_what_the_issue_asks_for(on_snow):
     assert d.survives == 1
     assert "background" in d.verdict
     assert len(d.table().splitlines()) == 2 + len(d.answers())
+    answers = [SHAPES[one.best] for one in d.answers().values()]
+    assert [row["answer"] for row in d.rows()] == answers
+    assert len(set(answers)) > 1
+    far = dataclasses.replace(d, rank=295)
+    (place,) = (row["place"] for row in far.guess_rows() if row["class"] == "heart (true)")
+    assert place == "295 of 6"
+    assert [row["value"] for row in d.parting_rows()] == [
+        pages.number(value) for value in d.parting.values()
+    ]
+    assert f"{d.regions['disputed'].share:.0%} of the picture" in d.readings()[0]
+    assert "of which 20 were tried" in d.readings()[0]
 
 
 def test_numbers_in_the_sentence_are_those_measured(on_snow):
@@ -224,6 +235,8 @@ def test_an_object_is_mistaken_if_it_is_so_elsewhere_and_the_answer_goes_with_it
     assert "on 4 of 6" in rule(made(on_snow, [(0.2, 0.1)], stays, name="object"))
     assert rule(made(on_snow, [(0.8, 0.1)], stays, name="object")) is None
     assert rule(made(on_snow, [(0.2, 0.1)], [0.1, *stays[1:]], name="object")) is None
+    partly = made(on_snow, [(0.1, 0.1), (0.8, 0.1)], [0.9] * 6, name="object")
+    assert rule(partly) is None, "hidden under one of the fills, it is still said"
 
 
 def test_a_reason_for_the_wrong_class_is_told_where_the_true_one_is_not_recognised(on_snow):

@@ -8,8 +8,8 @@ import torch
 
 from xai_lab import pages
 from xai_lab.evidence import Evidence, Hiding
-from xai_lab.interpret import TextInterpretation, concluded
-from xai_lab.models import Guess
+from xai_lab.interpret import TextInterpretation, check_classes, concluded, named_classes, unpacked
+from xai_lab.models import Guess, Loaded
 from xai_lab.plot import evidence as figures
 
 HOSTILE = '<script>alert(1)</script> & "q" | $\\frac$ ☃ 漢'
@@ -136,6 +136,28 @@ def test_marked_words_are_told_without_their_punctuation():
         marked = {"IG": [0, 2, 4]}  # noqa: RUF012
 
     assert TextInterpretation.marked_words(Text(), "IG") == ["Soup", "bland", "."]
+
+
+@pytest.mark.parametrize("labels", [["a", "b"], ["a", "b", "c", "d"]])
+def test_labels_fit_the_classes_one_to_one(labels):
+    with pytest.raises(ValueError, match=f"{len(labels)} labels, the model has 3"):
+        named_classes(labels, 3)
+    assert named_classes(None, 2) == ["class 0", "class 1"]
+
+
+def test_what_a_loaded_network_brings_along_is_used_unless_something_else_is_given():
+    model = torch.nn.Identity()
+    net = Loaded("", model, ["a"], str, (0.5,), (0.25,))
+    assert unpacked(net, None, None) == (model, ["a"], ((0.5,), (0.25,)))
+    assert unpacked(net, ["b"], ((0.0,), (1.0,))) == (model, ["b"], ((0.0,), (1.0,)))
+    assert unpacked(model, None, None) == (model, None, None)
+
+
+@pytest.mark.parametrize("target", [-1, 3])
+def test_the_first_number_that_is_no_class_is_refused(target):
+    check_classes(torch.tensor([0, 2]), 3)
+    with pytest.raises(ValueError, match="classes 0 to 2"):
+        check_classes(torch.tensor([0, target]), 3)
 
 
 # Figures
