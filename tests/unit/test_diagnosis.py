@@ -312,3 +312,17 @@ def test_places_are_named_by_thirds():
     assert place_of(mask.roll(25, 0)) == "the lower right"
     assert place_of(mask.roll(-24, 1)) == "the top"
     assert diagnosis.place_of(mask.flip(1).roll(13, 0)) == "the left"
+
+
+def test_other_backgrounds_are_pixels_whatever_the_normalisation():
+    scale = ((0.4, 0.5, 0.6), (0.1, 0.2, 0.3))
+    mean, std = (torch.tensor(numbers)[:, None, None] for numbers in scale)
+    x = (torch.rand(1, 3, 8, 8, generator=torch.Generator().manual_seed(0)) - mean) / std
+    given = diagnosis.other_backgrounds(x, scale, x, seed=0)
+    levels = {name: one * std + mean for name, one in given.items() if not isinstance(one, str)}
+    for name, level in {"black": 0.0, "grey": 0.5, "white": 1.0}.items():
+        torch.testing.assert_close(levels[name], torch.full((3, 1, 1), level))
+    noise = levels["noise"]
+    assert 0 <= noise.min() < 0.1 < 0.9 < noise.max() <= 1
+    torch.testing.assert_close(given["given 0"], x[0])
+    assert given["its own mean"] == "mean"
