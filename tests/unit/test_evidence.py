@@ -136,3 +136,17 @@ def test_agreement_is_that_of_areas_not_of_pixels():
     assert found["a"]["b"] > 0.9
     assert found["a"]["c"] < -0.99
     assert set(found["b"]) == {"a", "c"}
+
+
+def test_more_areas_than_are_held_at_once_are_all_hidden():
+    x = torch.arange(1.0, 17).reshape(1, 1, 4, 4)
+    masks = (torch.arange(70)[:, None, None] % 16) == torch.arange(16).reshape(4, 4)
+    after = evidence.hidden(lambda y: y.flatten(1), x, masks, {"nothing": torch.zeros(1, 4, 4)})
+    assert torch.equal(after["nothing"], x.flatten(1).where(~masks.flatten(1), torch.zeros(())))
+
+
+def test_the_noise_of_stability_is_a_share_of_the_pictures_range():
+    seen, x = [], 100 * torch.rand(1, 1, 32, 32, generator=torch.Generator().manual_seed(0))
+    evidence.stability(lambda y: (seen.append(y), y[:, 0])[1], x, x[:, 0])
+    added = min((one - x).std().item() for one in seen)
+    assert added == pytest.approx(2, rel=0.1)
