@@ -155,7 +155,18 @@ def spectral_clusters(maps: np.ndarray, most: int = 4) -> np.ndarray:
     n = len(maps)
     if n < 12 or most == 1:
         return np.zeros(n, int)
-    points = np.sqrt(maps.reshape(n, -1))
+    values, vectors = np.linalg.eigh(laplacian(np.sqrt(maps.reshape(n, -1))))
+    k = 1 + int(np.diff(values[: most + 1]).argmax())
+    if k == 1:
+        return np.zeros(n, int)
+    rows = vectors[:, :k]
+    rows = rows / np.linalg.norm(rows, axis=1, keepdims=True).clip(1e-12)
+    return k_means(rows, k)
+
+
+def laplacian(points: np.ndarray) -> np.ndarray:
+    """Normalised Laplacian of the graph of nearest neighbours: ``(n, d)`` to ``(n, n)``."""
+    n = len(points)
     square = (points**2).sum(axis=1)
     distance = square[:, None] + square - 2 * points @ points.T
     np.fill_diagonal(distance, np.inf)
@@ -164,13 +175,7 @@ def spectral_clusters(maps: np.ndarray, most: int = 4) -> np.ndarray:
     np.put_along_axis(W, near, 1, axis=1)
     W = np.maximum(W, W.T)
     d = 1 / np.sqrt(W.sum(axis=1))
-    values, vectors = np.linalg.eigh(np.eye(n) - d[:, None] * W * d)
-    k = 1 + int(np.diff(values[: most + 1]).argmax())
-    if k == 1:
-        return np.zeros(n, int)
-    rows = vectors[:, :k]
-    rows = rows / np.linalg.norm(rows, axis=1, keepdims=True).clip(1e-12)
-    return k_means(rows, k)
+    return np.eye(n) - d[:, None] * W * d
 
 
 def k_means(rows: np.ndarray, k: int, starts: int = 10) -> np.ndarray:

@@ -19,7 +19,7 @@ from xai_lab.data.scenes import SHAPES, scenes
 from xai_lab.faithfulness import grown
 from xai_lab.interpret import grad_cam_map
 from xai_lab.shortcuts import Trial, judged
-from xai_lab.survey import k_means, members_of, spectral_clusters
+from xai_lab.survey import k_means, laplacian, members_of, spectral_clusters
 
 N = 96
 
@@ -456,6 +456,19 @@ def test_groups_are_of_one_class_and_the_largest_comes_first():
     assert second.tolist() == list(range(14))
     (third,) = members_of(table, 2, 4)
     assert third.tolist() == list(range(44, 64))
+
+
+def test_the_laplacian_is_that_of_the_nearest_neighbours():
+    points = np.random.default_rng(0).normal(size=(40, 3))
+    L = laplacian(points)
+    joined = (L != 0) & ~np.eye(40, dtype=bool)
+    degree = joined.sum(axis=1)
+    np.testing.assert_allclose(L, L.T)
+    np.testing.assert_allclose(L @ np.sqrt(degree), 0, atol=1e-12)
+    distance = np.linalg.norm(points[:, None] - points, axis=2)
+    nearest = distance.argsort(axis=1)[:, 1:10]
+    assert all(joined[i, nearest[i]].all() for i in range(40))
+    assert joined.sum() <= 2 * nearest.size
 
 
 def test_k_means_finds_what_is_there():
