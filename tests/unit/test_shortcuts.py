@@ -18,8 +18,9 @@ from xai_lab import find_shortcuts, load, parts, pictures, shortcuts
 from xai_lab.data.scenes import SHAPES, scenes
 from xai_lab.faithfulness import grown
 from xai_lab.interpret import grad_cam_map
+from xai_lab.plot.evidence import contact_sheet
 from xai_lab.shortcuts import Trial, judged
-from xai_lab.survey import k_means, laplacian, members_of, spectral_clusters
+from xai_lab.survey import k_means, laplacian, members_of, spectral_clusters, survey
 
 N = 96
 
@@ -571,6 +572,32 @@ def test_objects_are_left_alone_by_every_trial():
     assert made["hide"][:2] == made["paste"][:2] == (0, 0)
 
 
+def test_controls_are_hidden_off_the_object_as_well():
+    def is_largely_red(x):
+        return ((x[:, 0] > 0.8).flatten(1).sum(dim=1) > 48).float()
+
+    made = tried_on(is_largely_red, (slice(0, 9), slice(0, 32)), red=True)
+    assert made["hide"] == (0, 0, 8)
+
+
+def test_maps_are_made_for_the_answers_of_the_network():
+    images = 0.3 * torch.rand(5, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    images[1::2, 0] += 0.7
+    asked = []
+
+    def method(model, x, target):
+        asked.extend(target.tolist())
+        return x.mean(dim=1)
+
+    data = pictures.Pictures(pictures.Tensors(images, torch.zeros(5, dtype=torch.long)))
+    table = survey(Rule(is_red), data, method, {"cells": 4, "batch_size": 2})
+    assert asked == table["said"].tolist() == [0, 1, 0, 1, 0]
+    assert table["label"].tolist() == [0] * 5
+    means = images.mean(dim=1).unfold(1, 8, 8).unfold(2, 8, 8).mean(dim=(3, 4)).numpy()
+    means /= means.sum(axis=(1, 2), keepdims=True)
+    np.testing.assert_allclose(table["map"], means, atol=1e-5)
+
+
 def test_too_small_a_place_is_not_tried():
     made = tried_on(is_red, (slice(14, 18), slice(14, 18)), red=True)
     assert made["hide"] == made["paste"] == (0, 0, 0)
@@ -582,6 +609,31 @@ def test_nothing_is_pasted_over_the_object_of_the_other_picture():
 
     made = tried_on(no_blue, CORNER, red=True, others=slice(1, 5))
     assert made["paste"][:2] == (0, 0)
+
+
+def made_up(label, count):
+    return shortcuts.Cluster(
+        label=label, members=("a",) * 7, accuracy=0.5, inside=0.1, chance=0.2,
+        map=np.eye(4), trials={}, verdict="none found", reason="",
+        pictures=np.full((count, 3, 16, 16), 0.5), maps=np.stack([np.eye(4)] * count),
+    )  # fmt: skip
+
+
+def test_the_contact_sheet_takes_long_names_and_says_what_it_leaves_out():
+    long = "a very long name of a class, with $signs$ in it, " * 4
+    clusters = [made_up(long, 6), made_up("short", 1), *[made_up("more", 2)] * 3]
+    figure = contact_sheet(clusters, most=3)
+    figure.canvas.draw()
+    assert len(figure.axes) == (1 + 6) + (1 + 1) + (1 + 2)
+    assert figure.texts[-1].get_text() == "2 weaker groups are not shown"
+    pictures = [ax.get_window_extent() for ax in figure.axes]
+    assert len({(round(one.width), round(one.height)) for one in pictures}) == 1
+    words = [text.get_window_extent() for text in figure.texts]
+    for one in words:
+        assert figure.bbox.x0 - 1 <= one.x0 < one.x1 <= figure.bbox.x1 + 1
+        assert not any(one.overlaps(other) for other in pictures)
+    last = contact_sheet(clusters[:1]).texts[-1].get_text()
+    assert last.replace("\n", " ").endswith("7 pictures, 50% right: none found")
 
 
 def test_clusters_are_ranked_by_the_weaker_test_of_the_stronger_pair(found):
