@@ -558,7 +558,7 @@ def test_each_trial_changes_what_it_says_and_its_control_nothing():
 
 
 def is_red(x):
-    return (x[:, 0] > 0.8).flatten(1).any(dim=1).float()
+    return (x[:, 0] > 0.9).flatten(1).any(dim=1).float()
 
 
 def test_objects_are_left_alone_by_every_trial():
