@@ -110,6 +110,34 @@ TRIALS = {
 }
 
 
+#: Pairs of trials that confirm a short cut together, and what follows if they do.
+PAIRS = {
+    "short cut: cue": (
+        ("hide", "paste"),
+        "what is marked off the object decides: hiding it takes the class away and pasting it "
+        "gives the class",
+    ),
+    "short cut: background": (
+        ("leaves", "joins"),
+        "the background decides: objects lose the class on others and get it on these",
+    ),
+}
+
+
+def against(trials: Mapping[str, Trial]) -> str:
+    """Two trials beside their controls, in words."""
+    one, two = trials.values()
+    return (
+        f"{one.changed} of {one.count} against {one.control} in the control, "
+        f"{two.changed} of {two.count} against {two.control}"
+    )
+
+
+def counted(count: int, noun: str) -> str:
+    """Number and noun."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 @dataclass(frozen=True)
 class Cluster:
     """Pictures with the same answer whose maps are alike.
@@ -156,8 +184,7 @@ class Cluster:
     def strength(self) -> float:
         """Effect of the weaker test of the stronger pair: what clusters are ranked by."""
         t = {name: trial.effect for name, trial in self.trials.items()}
-        pairs = (("leaves", "joins"), ("hide", "paste"))
-        return max((min(t.get(a, 0.0), t.get(b, 0.0)) for a, b in pairs), default=0.0)
+        return max(min(t.get(a, 0.0), t.get(b, 0.0)) for (a, b), _ in PAIRS.values())
 
 
 @dataclass(frozen=True)
@@ -193,13 +220,31 @@ class Shortcuts:
     def summary(self) -> str:
         """What was found, in a sentence or two."""
         skipped = f" {len(self.broken)} could not be read." if self.broken else ""
-        seen = f"{self.count} pictures in {len(self.clusters)} groups.{skipped}"
+        seen = f"{counted(self.count, 'picture')} in {counted(len(self.clusters), 'group')}."
         if self.found:
-            told = "; ".join(f"{one.label}: {one.reason}" for one in self.found)
-            return f"Short cuts confirmed for {len(self.found)} groups. {told}. {seen}"
+            told = " ".join(self.told(verdict) for verdict in PAIRS)
+            return f"Short cuts confirmed. {told.strip()} {seen}{skipped}"
         open_ = sum(one.verdict in ("undecided", "suspected") for one in self.clusters)
-        left = f", {open_} groups are undecided or only suspected" if open_ else ""
-        return f"No short cut was confirmed{left}. {seen}"
+        left = f"; undecided or only suspected: {counted(open_, 'group')}" if open_ else ""
+        return f"No short cut was confirmed{left}. {seen}{skipped}"
+
+    def told(self, verdict: str) -> str:
+        """One sentence for all groups of one verdict, with the sums of their tests."""
+        groups = [one for one in self.clusters if one.verdict == verdict]
+        if not groups:
+            return ""
+        (first, second), reason = PAIRS[verdict]
+        labels = pages.listed(sorted({one.label for one in groups}))
+        sums = {
+            name: Trial(
+                *(
+                    sum(getattr(one.trials[name], k) for one in groups)
+                    for k in Trial.__annotations__
+                )
+            )
+            for name in (first, second)
+        }
+        return f"{labels} ({counted(len(groups), 'group')}): {reason} ({against(sums)})."
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as numbers and words that JSON takes."""
@@ -547,25 +592,9 @@ def judged(trials: Mapping[str, Trial], why: str) -> tuple[str, str]:
         return "undecided", why
     held = {name for name, trial in trials.items() if trial.confirmed}
 
-    def told(a: str, b: str) -> str:
-        one, two = trials[a], trials[b]
-        return (
-            f"{one.changed} of {one.count} against {one.control} in the control, "
-            f"{two.changed} of {two.count} against {two.control}"
-        )
-
-    if {"hide", "paste"} <= held:
-        return (
-            "short cut: cue",
-            "what is marked off the object decides: hiding it takes the class away and pasting it "
-            f"gives the class ({told('hide', 'paste')})",
-        )
-    if {"leaves", "joins"} <= held:
-        return (
-            "short cut: background",
-            "the background decides: objects lose the class on others and get it on these "
-            f"({told('leaves', 'joins')})",
-        )
+    for verdict, (pair, reason) in PAIRS.items():
+        if held.issuperset(pair):
+            return verdict, f"{reason} ({against({name: trials[name] for name in pair})})"
     if held:
         return "suspected", f"only {pages.listed(sorted(held))} changed the answers"
     return "none found", "no test changed the answers more than its control"

@@ -152,6 +152,8 @@ def spectral_clusters(maps: np.ndarray, most: int = 4) -> np.ndarray:
     ndarray
         Number of the cluster, ``(n,)``. Fewer than 12 maps are one cluster.
     """
+    from sklearn.cluster import KMeans
+
     n = len(maps)
     if n < 12 or most == 1:
         return np.zeros(n, int)
@@ -161,7 +163,7 @@ def spectral_clusters(maps: np.ndarray, most: int = 4) -> np.ndarray:
         return np.zeros(n, int)
     rows = vectors[:, :k]
     rows = rows / np.linalg.norm(rows, axis=1, keepdims=True).clip(1e-12)
-    return k_means(rows, k)
+    return KMeans(k, n_init=10, random_state=0).fit(rows).labels_
 
 
 def laplacian(points: np.ndarray) -> np.ndarray:
@@ -176,36 +178,6 @@ def laplacian(points: np.ndarray) -> np.ndarray:
     W = np.maximum(W, W.T)
     d = 1 / np.sqrt(W.sum(axis=1))
     return np.eye(n) - d[:, None] * W * d
-
-
-def k_means(rows: np.ndarray, k: int, starts: int = 10) -> np.ndarray:
-    """Number of the nearest of k centres, ``(n,)``, each the mean of its rows ``(n, d)``.
-
-    The first centre is a row, each further one the row that is furthest from those before; of
-    several first rows the best end counts. Nothing is drawn.
-    """
-    best, least = np.zeros(len(rows), int), np.inf
-    for first in np.unique(np.linspace(0, len(rows) - 1, starts).round().astype(int)):
-        centres = rows[[first]]
-        while len(centres) < k:
-            centres = np.vstack([centres, rows[squares(rows, centres).min(axis=1).argmax()]])
-        for _ in range(100):
-            number = squares(rows, centres).argmin(axis=1)
-            # A centre that no row is nearest to stays where it is.
-            own = [rows[number == j] if (number == j).any() else centres[[j]] for j in range(k)]
-            moved = np.stack([some.mean(axis=0) for some in own])
-            if np.allclose(moved, centres):
-                break
-            centres = moved
-        cost = squares(rows, centres).min(axis=1).sum()
-        if cost < least - 1e-9:
-            best, least = number, cost
-    return best
-
-
-def squares(rows: np.ndarray, centres: np.ndarray) -> np.ndarray:
-    """Squared distances ``(n, k)``."""
-    return ((rows[:, None] - centres) ** 2).sum(axis=2)
 
 
 def device_of(model: Any) -> torch.device:
