@@ -83,7 +83,8 @@ def install_packages() -> None:
         lock.write_text("\n".join(p for p in pins if not p.startswith(cuda)), encoding="utf-8")
     say("installing the packages of requirements.lock (the first time this takes minutes)")
     uv_pip = [str(PYTHON), "-m", "uv", "pip"]
-    run(*uv_pip, "sync", "--python", str(PYTHON), str(lock))
+    # Compiled once here, or by each of the many processes that start where none may write.
+    run(*uv_pip, "sync", "--compile-bytecode", "--python", str(PYTHON), str(lock))
     package = ["--quiet", "--no-deps", "--no-build-isolation", "--editable", str(ROOT)]
     run(*uv_pip, "install", "--python", str(PYTHON), *package)
 
