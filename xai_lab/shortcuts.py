@@ -446,7 +446,13 @@ def find_shortcuts(
     if not len(table["index"]):
         told = "; ".join(f"{name}: {why}" for name, why in list(broken.items())[:3])
         raise ValueError(f"none of the {len(data)} pictures could be read. {told}")
-    names = named_classes(names, int(table["classes"][0]))
+    classes = int(table["classes"][0])
+    strange = sorted({int(one) for one in table["label"]} - set(range(classes)))
+    if strange:
+        raise ValueError(
+            f"the data set has the labels {strange[:5]}, the model the classes 0 to {classes - 1}"
+        )
+    names = named_classes(names, classes)
     grouped = [
         (int(c), rows)
         for c in np.unique(table["said"])

@@ -667,3 +667,11 @@ def test_verdicts_need_both_tests_of_a_pair():
     assert verdict("hide", "paste") == "short cut: cue"
     assert verdict("hide", "paste", "leaves", "joins") == "short cut: cue"
     assert judged({}, "too few") == ("undecided", "too few")
+
+
+def test_a_label_that_the_model_has_no_class_for_is_refused():
+    drawn = scenes(4, seed=0)
+    labels = drawn.labels.clone()
+    labels[2] = 99
+    with pytest.raises(ValueError, match=r"labels \[99\], the model the classes 0 to 5"):
+        find_shortcuts(load("scenes-cnn"), (drawn.images, labels, drawn.masks))
