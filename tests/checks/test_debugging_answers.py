@@ -133,6 +133,10 @@ def verdict_with_numbers_for_keys():
     return {int(key): value for key, value in verdict_by_name().items()}
 
 
+def verdict_with_capitals():
+    return {f"network {key}": f"{value.capitalize()} " for key, value in verdict_by_name().items()}
+
+
 def disputed_one_by_one(model, x, said, true, layer):
     maps = []
     for n in range(len(x)):
@@ -196,7 +200,7 @@ RIGHT = {
     "evidence": [evidence_one_by_one, evidence_by_the_package],
     "swapped": [swapped_by_loop, swapped_by_the_package],
     "flip_rate": [flips_by_loop, flips_in_one_pass],
-    "cheaters": [verdict_by_name, verdict_with_numbers_for_keys],
+    "cheaters": [verdict_by_name, verdict_with_numbers_for_keys, verdict_with_capitals],
     "worst_group": [worst_by_pairs, worst_by_dict],
     "disputed": [disputed_one_by_one, disputed_by_two_gradients],
     "right_reasons": [reasons_by_loop, reasons_by_zeroing],
@@ -467,6 +471,60 @@ def verdict(**other):
          "detached"),
         ("right_reasons", penalty(join=lambda loss, p, w, n: (loss + w * p / n).item()),
          "number|detached"),
+        ("occluded", lambda x, m, f: torch.where(
+            m[:, None], f.T.reshape(len(x), -1)[:, :, None, None], x), "dealt|deals"),
+        ("occluded", lambda x, m, f: torch.where(m[:, None], f[:, [*range(f.shape[1])][::-1],
+                                                              None, None], x), "reverse order"),
+        ("occluded", lambda x, m, f: occluded_by_loop(x, m, f).clip(0, 1), "cut everything"),
+        ("log_odds", lambda S, c: S[torch.arange(len(c)), c] - S.scatter(
+            1, c[:, None], -100.0).logsumexp(1), "−100"),
+        ("log_odds", lambda S, c: torch.log(S.softmax(1)[torch.arange(len(c)), c]) - torch.log(
+            (S.softmax(1) * (1 - F.one_hot(c, S.shape[1]))).sum(1)), "round to 0"),
+        ("log_odds", lambda S, c: S[torch.arange(len(c)), c] - S.topk(
+            S.shape[1] - 1, largest=False).values.logsumexp(1), "*best* class out"),
+        ("evidence", tried(count=lambda f, o: (1 + (o >= f - 0.05).sum().item()) / (1 + len(o))),
+         "without a tolerance"),
+        ("evidence", tried(count=lambda f, o: (1 + (torch.cat([f[None], o]) >= f).sum().item())
+                           / (2 + len(o))), "counted twice"),
+        ("evidence", tried(count=lambda f, o: max((o >= f).sum().item(), 1) / len(o)),
+         "kept it from 0"),
+        ("swapped", moved(join=lambda x, m, g: m * x + g), "shines through"),
+        ("swapped", moved(join=lambda x, m, g: g), "objects are missing"),
+        ("swapped", moved(colour=lambda x, m: ((x * (1 - m)).sum((1, 2, 3), True)
+                                               / (3 * (1 - m).sum((1, 2, 3), True)))), "one grey"),
+        ("swapped", lambda x, m: torch.where(m[:, None], x, torch.where(
+            m[:, None], 0.5, x.roll(-1, 0))), "after the roll"),
+        ("swapped", lambda x, m: swapped_by_loop(x, ~m), "wrong way round throughout"),
+        ("flip_rate", rate(lambda a, b: (b.argmax(1) > a.argmax(1)).float().mean()), "*grown*"),
+        ("flip_rate", rate(lambda a, b: float(a.argmax() != b.argmax())), "whole batch"),
+        ("flip_rate", rate(lambda a, b: (a.sort(1).indices != b.sort(1).indices).any(1)
+                           .float().mean()), "whole order"),
+        ("flip_rate", lambda model, a, b: flips_by_loop(
+            model.eval() if isinstance(model, torch.nn.Module) else model, a, b), "eval mode"),
+        ("worst_group", lambda p, y, g: min(
+            (p == y)[y * 10 + g == k].float().mean().item() for k in (y * 10 + g).unique()),
+         "a fixed number"),
+        ("worst_group", lambda p, y, g: min(
+            (((p == y) & (y == c) & (g == b)).sum() / max(((y == c) & (g == b)).sum(), 1)).item()
+            for c in y.unique() for b in g.unique()), "0 % right"),
+        ("worst_group", lambda p, y, g: torch.stack([
+            (p == y)[(y == c) & (g == b)].float().mean() for c in y.unique() for b in g.unique()
+        ]).min(), "not a number"),
+        ("worst_group", groups(last=lambda f: min(v for v in f.values() if v > 0)),
+         "nothing is right"),
+        ("disputed", cam(weigh=lambda g: g.mean((2, 3), keepdim=True).relu(),
+                         finish=lambda A, w: (w * A).sum(1)), "around the weights"),
+        ("disputed", cam(finish=lambda A, w: (w * A).relu().sum(1)), "before the sum"),
+        ("right_reasons", penalty(of=lambda S, y: F.log_softmax(S, 1).sum(1).mean(),
+                                  join=lambda loss, p, w, n: loss + w * p), "1/N too many"),
+        ("right_reasons", penalty(join=lambda loss, p, w, n: loss + w * p.item() / n), "no graph"),
+        ("right_reasons", penalty(add=lambda p: p[:, 0].sum()), "first channel"),
+        ("right_reasons", penalty(join=lambda loss, p, w, n: loss + w * p / n / 2), "½"),
+        ("right_reasons", penalty(size=lambda g: g**2 / g.shape[1]), "over the channels"),
+        ("cheaters", lambda: [*verdict_by_name().values()], "Return a dict"),
+        ("cheaters", lambda: {v: k for k, v in verdict_by_name().items()}, "other way round"),
+        ("cheaters", lambda: {str(int(k) + 1): v for k, v in verdict_by_name().items()},
+         "numbered from 0"),
         ("cheaters", verdict(**{"0": "object", "2": "mark"}), "Network 0 does not go by the obj"),
         ("cheaters", verdict(**{"1": "background"}), "Network 1 needs one of the words"),
         ("cheaters", lambda: {"0": "mark"}, "missing: 1, 2"),
@@ -495,6 +553,31 @@ def test_calling_wrong_odds_blames_those():
     assert "Run `check(log_odds)`" in check(evidence).message
 
 
+def test_an_answer_that_spoils_its_arguments_does_not_spoil_the_next_check():
+    def spoiling(model, x, mask, others, fill, target):
+        x.zero_()
+        mask.fill_(True)
+        fill.zero_()
+        return evidence_one_by_one(model, x, mask, others, fill, target)
+
+    assert not check(spoiling, name="evidence")
+    assert check(evidence_one_by_one, name="evidence")
+
+
+@pytest.mark.parametrize("exercise", EXERCISES, ids=lambda e: e.name)
+def test_arguments_are_new_each_time(exercise):
+    for case in exercise.cases:
+        for one, two in zip(case.arguments().values(), case.arguments().values(), strict=True):
+            if isinstance(one, torch.Tensor) and one.numel():
+                assert one.data_ptr() != two.data_ptr(), case.label
+
+
+def test_log_odds_of_plus_and_minus_200_by_hand():
+    """200 against −200 and −199: the others make −199 + log(1 + 1/e) = −198.687."""
+    found = hiding.log_odds(torch.tensor([[200.0, -200.0, -199.0]]), torch.tensor([0]))
+    assert found.item() == pytest.approx(199 + 200 - math.log(1 + math.exp(-1)), rel=1e-5)
+
+
 @pytest.mark.parametrize("name", ["occluded", "swapped"])
 def test_changed_pictures_are_told(name):
     def spoilt(images, *arguments):
@@ -513,7 +596,7 @@ def test_each_wrong_verdict_is_told_and_no_right_one_is_given_away():
         for other in sorted(set(right.values()) - {word}):
             message = check(verdict(**{number: other}), name="cheaters").message
             assert f"etwork {number} does not go by the {other}" in message
-            assert word not in message.partition("What would")[0]
+            assert word not in message.partition("One that does")[0]
 
 
 def test_the_lineup_is_the_networks_in_an_order_that_is_not_the_list_s():

@@ -71,6 +71,29 @@ def other_pixels_only(images, masks):
     return torch.where(m | m.roll(-1, 0), images, moved)
 
 
+def objects_of_the_next(images, masks):
+    m = masks[:, None]
+    grounds = torch.where(m, mean_outside(images, m), images)
+    return torch.where(next_one(m), next_one(images), grounds)
+
+
+def from_changed_ones(images, masks):
+    """Write each result over its picture, so that the last one gets a ground that has moved."""
+    result, m = images.clone(), masks[:, None]
+    for n in range(len(images)):
+        k = (n + 1) % len(images)
+        one = result[k : k + 1]
+        ground = torch.where(m[k], mean_outside(one, m[k : k + 1]), one)
+        result[n] = torch.where(m[n], images[n], ground[0])
+    return result
+
+
+def median_outside(x: Tensor, m: Tensor) -> Tensor:
+    """Median of what is not the object, by channel."""
+    rows = [one[:, ~mask[0]].median(1).values for one, mask in zip(x, m, strict=True)]
+    return torch.stack(rows)[:, :, None, None]
+
+
 def objects(*shape: int, seed: int) -> dict[str, Any]:
     """Pictures and an object in each."""
     return dict(images=random(*shape, seed=seed), masks=spots(shape[0], *shape[2:], seed=seed + 1))
@@ -78,7 +101,8 @@ def objects(*shape: int, seed: int) -> dict[str, Any]:
 
 GHOST = (
     "The next picture's *object* came along with its ground: there are two objects now, and the "
-    "network may go by either. Paint it over first, with the mean colour of its ground."
+    "network may go by either. Paint it over first, with *its own* mask and the mean colour of its "
+    "ground; after the roll mask n no longer belongs to what is picture n."
 )
 SWAPPED = Exercise(
     reference=swapped,
@@ -144,6 +168,35 @@ SWAPPED = Exercise(
         of_the_batch=(exchanging(colour=lambda x, m: (x * ~m).sum((0, 2, 3), keepdim=True)
                                  / (~m).sum((0, 2, 3), keepdim=True)),
             "You averaged over the batch too: each ground has a mean colour of its own."),
+        grey_of_three=(exchanging(colour=lambda x, m: mean_outside(x, m).sum(1, keepdim=True) / 3),
+            "You averaged over the channels too, which leaves one grey for all of them (and "
+            "divided by 3, whatever their number). Each channel has its own mean."),
+        one_number_too_large=(exchanging(
+                colour=lambda x, m: mean_outside(x, m).sum(1, keepdim=True)),
+            "You added the channels up as well, so that the hole has one number for all of them. "
+            "Each channel has its own mean: sum over `(2, 3)`, keep dimension 1."),
+        divided_by_all_channels=(exchanging(colour=lambda x, m: mean_outside(x, m) / x.shape[1]),
+            "You divided by the pixels of all channels together, so that the colour is too dark "
+            "by their number. The mask has one channel: count its pixels once."),
+        median=(exchanging(colour=median_outside),
+            "The hole has the median of the ground; the formula has its mean."),
+        two_on=(exchanging(move=lambda g: g.roll(-2, 0)),
+            "These are the grounds of the picture after the next: `roll(-1, dims=0)`."),
+        only_grounds=(exchanging(put=lambda x, m, g: g),
+            "The objects are missing: these are the grounds alone. Put each object back: "
+            "`torch.where(m, images, grounds)`."),
+        added=(exchanging(put=lambda x, m, g: m * x + g),
+            "You added the object to the ground, which shines through it. It takes its place: "
+            "m x + (1 − m) g."),
+        all_inverted=(lambda x, m: swapped(x, ~m),
+            "The mask is the wrong way round throughout: it is true on the *object*. You cut out "
+            "the grounds and put them around other objects."),
+        objects_of_the_next=(objects_of_the_next,
+            "The objects moved and the grounds stayed: picture n should hold object n, on the "
+            "ground of n + 1."),
+        from_changed_ones=(from_changed_ones,
+            "The last picture got a ground that had already moved: you write results over the "
+            "pictures that later ones need. Read from `images`, write into another tensor."),
         painted_late=(exchanging(paint=lambda x, m, c: torch.where(m, c.roll(1, 0), x)),
             "The hole has the colour of another picture's ground. Paint first, then roll."),
         flat_ground=(exchanging(paint=lambda x, m, c: c.expand_as(x)),
@@ -206,6 +259,27 @@ def in_training_mode(model, images, edited):
     return rate
 
 
+def in_eval_mode(model, images, edited):
+    if isinstance(model, nn.Module):
+        model.eval()
+    return flip_rate(model, images, edited)
+
+
+def whole_batch(model, images, edited):
+    with torch.no_grad():
+        return float(model(images).argmax() != model(edited).argmax())
+
+
+def by_first(model, images, edited):
+    with torch.no_grad():
+        return (model(images[:1]).argmax(1) != model(edited).argmax(1)).float().mean()
+
+
+def set_of_changes(a: Tensor, b: Tensor) -> Tensor:
+    """Classes that are an answer in one of the two only."""
+    return torch.tensor(len({*answers(a).tolist()} ^ {*answers(b).tolist()}) / len(a))
+
+
 def edited_twice(seed: int, n: int, strength: float, model: Any = None) -> dict[str, Any]:
     """Pictures, and the same with something added, as strong as said."""
     images = random(n, 2, 3, 4, seed=seed)
@@ -218,6 +292,13 @@ def mild(seed: int) -> nn.Module:
     model = seeded(seed, nn.Flatten(), nn.Linear(24, 6), nn.BatchNorm1d(6), nn.Tanh(),
                    nn.Linear(6, 4))  # fmt: skip
     model[2].running_mean.fill_(0.3)  # type: ignore[index]
+    return model
+
+
+def plain(seed: int) -> nn.Module:
+    """Small network that answers the same in training mode and in eval mode."""
+    model = mild(seed)
+    model[2] = nn.Identity()  # type: ignore[operator]
     return model
 
 
@@ -253,7 +334,7 @@ FLIP_RATE = Exercise(
         rated("eleven pictures, hardly changed", lambda: edited_twice(652, 11, 0.5)),
         rated("pictures that stay as they are", lambda: edited_twice(661, 5, 0.0)),
         rated("a network in the middle of its training",
-              lambda: edited_twice(671, 9, 1.0, with_gradients(mild(672)))),
+              lambda: edited_twice(679, 9, 1.0, with_gradients(plain(672)).train())),
         rated(f"a batch of one{WHERE}", lambda: on_device(edited_twice(682, 1, 4.0))),
     ),
     mistakes=catalogue(
@@ -292,6 +373,51 @@ FLIP_RATE = Exercise(
                           .abs().sum() / (2 * len(a))),
             "You compared how *often* each answer is given. Two pictures that exchange their "
             "answers cancel: compare picture by picture."),
+        larger_number=(comparing(lambda a, b: (answers(b) > answers(a)).float().mean()),
+            "You counted where the number of the class has *grown*. Class numbers are names; any "
+            "other answer is a change: `!=`."),
+        lost_probability=(comparing(lambda a, b: (a.softmax(1) - b.softmax(1)).gather(
+                1, answers(a)[:, None]).abs().mean()),
+            "You averaged by how much the probability of the first answer changed. Asked is how "
+            "many *answers* change."),
+        below_one_half=(comparing(lambda a, b: (b.softmax(1).gather(
+                1, answers(a)[:, None]) < 0.5).float().mean()),
+            "You counted where the first answer's probability is below one half. With more than "
+            "two classes it may be that low and still be the answer."),
+        ranks=(comparing(lambda a, b: (a.argsort(1) != b.argsort(1)).any(1).float().mean()),
+            "You compared the whole order of the classes. Only the best one is the answer: "
+            "`argmax(dim=1)`."),
+        all_pairs=(comparing(
+                lambda a, b: (answers(a)[:, None] != answers(b)[None]).float().mean()),
+            "You compared every picture with every other one. Each is to be compared with itself, "
+            "before and after."),
+        first_two=(comparing(lambda a, b: ((a[:, 1] > a[:, 0]) != (b[:, 1] > b[:, 0]))
+                             .float().mean()),
+            "You looked at two classes only; there may be any number: `argmax(dim=1)`."),
+        one_more=(comparing(lambda a, b: (1 + (answers(a) != answers(b)).sum()) / (1 + len(a))),
+            "You added 1 above and below, as for a chance. A share is the number of changes over "
+            "the number of pictures."),
+        one_less=(comparing(
+                lambda a, b: (answers(a) != answers(b)).sum() / max(len(a) - 1, 1)),
+            "You divided by N − 1; divide by the number of pictures."),
+        whole_number=(comparing(lambda a, b: (answers(a) != answers(b)).sum() // len(a)),
+            "`//` rounds down, to 0 nearly always: divide with `/`."),
+        two_places=(comparing(lambda a, b: ((answers(a) != answers(b)).double().mean() * 100)
+                              .round() / 100),
+            "You rounded the rate to two places. Round when you print."),
+        whole_batch=(whole_batch,
+            "`argmax()` without `dim` looks for the largest score of the whole batch, and gives "
+            "one number. Each picture has its own answer: `argmax(dim=1)`."),
+        by_first=(by_first,
+            "You compared every answer with that to the *first* picture. Each is to be compared "
+            "with itself, before and after."),
+        edited_with_itself=(comparing(lambda a, b: 0 * a.mean()),
+            "The rate is always 0: you compared the same pictures with themselves."),
+        set_of_changes=(comparing(set_of_changes),
+            "You compared the *sets* of answers. Two pictures that exchange their answers leave "
+            "the set as it was: compare picture by picture."),
+        in_eval_mode=(in_eval_mode,
+            "The values are right, but you left the model in eval mode: leave it as it was."),
         worst_score=(comparing(lambda a, b: (a.argmin(1) != b.argmin(1)).float().mean()),
             "You compared the *worst* class of each picture: `argmax`, not `argmin`."),
         each=(comparing(lambda a, b: (answers(a) != answers(b)).float()),
@@ -348,19 +474,48 @@ def cheaters() -> dict[str, str]:
     return {str(number): CAUSES[name] for number, name in enumerate(lineup())}
 
 
+# Where the answer shows that the word is wrong, as one sentence that ends the message.
 EXPERIMENT = {
-    "object": "exchange its ground, and hide its mark: do its answers stay?",
-    "ground": "exchange the ground and leave the object: whose answer does it give?",
-    "mark": "hide the mark, on pictures that have one, and nothing else.",
+    "object": "One that does keeps its answers when the ground is exchanged and when the mark is "
+    "hidden, and changes them when the object is hidden.",
+    "ground": "One that does keeps its answers when the object is hidden, and changes nearly all "
+    "of them when the ground is exchanged, with and without a mark.",
+    "mark": "One that does changes its answers on marked pictures when the mark, and only the "
+    "mark, is hidden.",
+}
+WORD = 0.5  # stands for something that is none of the words; the next ones for other forms
+FORMS = {
+    0.6: 'Return a dict with the numbers as keys: `{"0": …, "1": …, "2": …}`.',
+    0.7: "It is the other way round: the network's number is the key, and the word the value.",
+    0.8: "The networks are numbered from 0: the keys are 0, 1 and 2.",
 }
 
 
+def form(number: float) -> dict[str, float]:
+    """An answer in another form: one number to complain about, and nothing about the words."""
+    right = {k: float([*CAUSES.values()].index(word)) for k, word in cheaters().items()}
+    return right | {"0": number}
+
+
 def causes_as_numbers(given: object, _arguments: dict) -> object:
-    """Answers by number; one half where one is none of the three words."""
+    """Answers by number; a number of its own where they are something else."""
+    words = list(CAUSES.values())
+    if isinstance(given, list | tuple | set) and len(given) == len(words):
+        return form(0.6)
     if not isinstance(given, dict):
         return given
-    words = list(CAUSES.values())
-    return {str(k): float(words.index(v)) if v in words else 0.5 for k, v in given.items()}
+    plain = {str(k).lower().replace("network", "").strip(): v for k, v in given.items()}
+    if plain.keys() <= {*words}:
+        return form(0.7)
+    if plain.keys() == {"1", "2", "3"}:
+        return form(0.8)
+    return {k: float(words.index(said)) if (said := tidy(v)) in words else WORD
+            for k, v in plain.items()}  # fmt: skip
+
+
+def tidy(word: object) -> object:
+    """A word without capitals and blanks."""
+    return str(word).strip().lower() if isinstance(word, str) else word
 
 
 def about(number: str) -> Callable[[Tensor, Tensor], str]:
@@ -368,11 +523,12 @@ def about(number: str) -> Callable[[Tensor, Tensor], str]:
 
     def say(got: Tensor, want: Tensor) -> str:
         words = list(CAUSES.values())
-        if got == 0.5:
+        if (shape := round(got.item(), 1)) in FORMS:
+            return FORMS[shape]
+        if got == WORD:
             return f"Network {number} needs one of the words {', '.join(map(repr, words))}."
         said = words[int(got)]
-        return (f"Network {number} does not go by the {said}. What would have to happen if it did, "
-                f"and does not: {EXPERIMENT[said]}")  # fmt: skip
+        return f"Network {number} does not go by the {said}. {EXPERIMENT[said]}"
 
     return say
 
@@ -387,8 +543,9 @@ CHEATERS = Exercise(
         "leaves the object as it is?",
         "Exchanged grounds move one network's answers nearly always. Hidden marks move nothing in "
         "two of them, and on pictures that have a mark everything in the third.",
-        "Look at the columns *ground exchanged* and *mark hidden* of the table, and at nothing "
-        "else: the largest number of each column has its name in the column's title.",
+        "Look at the rows *ground exchanged* (the numbers outside the brackets) and *mark hidden* "
+        "(those in the brackets), and at nothing else: the column of the largest number of the row "
+        "is the network that goes by what the row is called after.",
     ),
 )  # fmt: skip
 
@@ -445,6 +602,64 @@ def counted_numbers(p: Tensor, y: Tensor, g: Tensor) -> Tensor:
     return y * len(g.unique()) + g
 
 
+def coded(base: int) -> Callable:
+    """Group numbers that are right as long as no cue has a number as large as the base."""
+    return grouping(group=lambda p, y, g: y * base + g)
+
+
+def pairs_that(keep: Callable[[Tensor, int, int], bool], join: Callable = torch.logical_and,
+               last: Callable[[list[float]], float] = min) -> Callable:  # fmt: skip
+    """Worst group of some of the pairs of the classes and cues that occur."""
+
+    def function(predictions, labels, cues):
+        right, found = (predictions == labels).float(), []
+        for c in labels.unique():
+            for b in cues.unique():
+                these = right[join(labels == c, cues == b)]
+                if len(these) and keep(these, c, b):
+                    found.append(these.mean().item())
+        return last(found)
+
+    return function
+
+
+def of_those_that_occur(empty: float) -> Callable:
+    """Worst of all pairs of a class and a cue that occur, each by itself."""
+
+    def function(predictions, labels, cues):
+        right, found = (predictions == labels).float(), []
+        for c in labels.unique():
+            for b in cues.unique():
+                these = right[(labels == c) & (cues == b)]
+                found.append(these.mean().item() if len(these) else empty)
+        return float("nan") if any(f != f for f in found) else min(found)
+
+    return function
+
+
+def over_the_class(predictions, labels, cues):
+    right = (predictions == labels).float()
+    return min((right[(labels == c) & (cues == b)].sum() / (labels == c).sum()).item()
+               for c in labels.unique() for b in cues[labels == c].unique())  # fmt: skip
+
+
+def in_ranges(cut: Callable[[Tensor], int]) -> Callable:
+    """Classes and cues from 0 up to a number that is not the largest."""
+
+    def function(predictions, labels, cues):
+        right = (predictions == labels).float()
+        here = [(labels == c) & (cues == b) for c in range(cut(labels)) for b in range(cut(cues))]
+        return min(right[h].mean().item() for h in here if h.any())
+
+    return function
+
+
+def diagonal(predictions, labels, cues):
+    right, pairs = (predictions == labels).float(), zip(labels.unique(), cues.unique())  # noqa: B905
+    here = [(labels == c) & (cues == b) for c, b in pairs]
+    return min(right[h].mean().item() for h in here if h.any())
+
+
 def numbered(*rows: tuple[int, int, int]) -> dict[str, Any]:
     """Samples as (predicted, label, ground)."""
     columns = zip(*rows, strict=True)
@@ -483,6 +698,19 @@ WORST_GROUP = Exercise(
             (0, 0, 4), (0, 0, 4), (0, 0, 4), (1, 0, 6), (0, 0, 6), (0, 0, 6), (1, 1, 6), (1, 1, 6),
             (1, 1, 4), (1, 1, 4), (1, 1, 4), (1, 1, 4), (2, 2, 6), (2, 2, 4)),
             alone="Grounds are numbered as they like; go through those that occur."),
+        rated("grounds numbered 0, 6, 10 and 100", lambda: numbered(
+            (1, 1, 0), (0, 1, 0), (2, 1, 0), (0, 0, 6), (0, 0, 6), (0, 0, 6), (0, 0, 10),
+            (0, 0, 10), (0, 0, 10), (1, 0, 100), (0, 0, 100), (0, 0, 100), (0, 0, 100), (0, 0, 0),
+            (0, 0, 0), (2, 2, 6), (2, 2, 0)),
+            alone="Two groups got the same number: a ground may have a larger one than you counted "
+            "on. Ask for pairs: `(labels == c) & (cues == b)`."),
+        rated("a group in which nothing is right", lambda: numbered(
+            (0, 0, 0), (1, 0, 0), (1, 1, 0), (1, 1, 0), (1, 0, 1), (1, 0, 1), (1, 1, 1)),
+            alone="One group exists and has nothing right. It is the worst, with 0; only groups "
+            "without a *member* are left out."),
+        rated("a group of one", lambda: numbered(
+            (0, 0, 0), (0, 0, 0), (1, 0, 0), (1, 1, 0), (1, 1, 0), (0, 1, 1)),
+            alone="A group of one exists, and may be the worst."),
         rated("a network that is always right", lambda: numbered(
             (0, 0, 0), (1, 1, 1), (1, 1, 0), (2, 2, 1))),
         rated("one ground for each class", lambda: numbered(
@@ -532,6 +760,50 @@ WORST_GROUP = Exercise(
         empty_is_zero=(table_of(0.0), EMPTY.format("you counted them as 0 % right")),
         empty_is_nan=(table_of(float("nan")),
             EMPTY.format("the mean of nothing is not a number, which you passed on")),
+        occurring_empty_is_zero=(of_those_that_occur(0.0),
+            EMPTY.format("you counted them as 0 % right")),
+        occurring_empty_is_nan=(of_those_that_occur(float("nan")),
+            EMPTY.format("the mean of nothing is not a number, which you passed on")),
+        **{f"coded_{base}": (coded(base),
+            "Your groups are numbered label × (a fixed number) + ground, and a ground may have a "
+            "larger number: two groups then fall into one. Ask for pairs: "
+            "`(labels == c) & (cues == b)`.")
+           for base in (6, 10, 100)},
+        by_largest=(grouping(group=lambda p, y, g: y * g.max() + g),
+            "Your groups are numbered label × (largest ground) + ground, and the largest ground of "
+            "one class falls together with ground 0 of the next. Count from 0, so one more; or ask "
+            "for pairs: `(labels == c) & (cues == b)`."),
+        how_many=(in_ranges(lambda t: len(t.unique())),
+            "You counted how *many* classes and grounds occur, and went from 0 up to that. With "
+            "grounds 4 and 6 none is met: go through `unique()` itself."),
+        up_to_the_last=(in_ranges(lambda t: max(int(t.max()), 1)),
+            "`range(t.max())` leaves out the last class and the last ground: go through "
+            "`unique()`."),
+        over_the_class=(over_the_class,
+            "You divided by the size of the class. Divide by the size of the group: a share goes "
+            "up to 1 in each."),
+        nothing_right=(pairs_that(lambda these, c, b: bool(these.any()), last=lambda f: min(
+                [1.0, *f])),
+            "You left out groups in which nothing is right, and those are the worst. Leave out "
+            "only groups without a member: `here.any()`."),
+        more_than_one=(pairs_that(lambda these, c, b: len(these) > 1,
+                                  last=min),
+            "You left out groups of one. They are small, and they exist."),
+        either=(pairs_that(lambda these, c, b: True, torch.logical_or),
+            "You joined with *or*: everything of the class and everything on the ground. A group "
+            "is the class *on* the ground: `&`."),
+        unusual_only=(pairs_that(lambda these, c, b: bool(c != b),
+                                 last=min),
+            "You left out pairs in which class and ground have the same number. Those are groups, "
+            "too."),
+        second=(pairs_that(lambda these, c, b: True, last=lambda f: sorted(f)[min(1, len(f) - 1)]),
+            "That is the second worst group."),
+        diagonal=(diagonal,
+            "You went through classes and grounds *together* (`zip`), the first with the first. "
+            "Every class may stand on every ground: two loops, one in the other."),
+        as_the_cue=(grouping(right=lambda p, y, g: (p == g).float()),
+            "You counted how often the answer is the number of the *cue*. Right is what equals "
+            "the label."),
         errors=(grouping(right=lambda p, y, g: (p != y).float()),
             "You took the lowest *error* rate, which is the best group's: count right answers."),
         largest_error=(grouping(right=lambda p, y, g: (p != y).float(), reduce=lambda f: f.max()),

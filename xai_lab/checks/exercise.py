@@ -237,7 +237,7 @@ def callees(name: str, function: Callable) -> dict[str, Callable]:
         for key, value in found.items()
         if key in exercises().keys() - {name}
         and isinstance(value, FunctionType)
-        and not value.__module__.startswith("xai_lab")
+        and not (value.__module__ or "").startswith("xai_lab")
     }
 
 

@@ -66,6 +66,23 @@ def own_mean(visible: bool) -> Callable:
     return function
 
 
+def bounding_box(images, masks, fill):
+    boxes = torch.zeros_like(masks)
+    for box, mask in zip(boxes, masks, strict=True):
+        rows, columns = mask.nonzero(as_tuple=True)
+        box[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1] = True
+    return occluded(images, boxes, fill)
+
+
+def last_of_all(images, masks, fill):
+    return occluded(images, masks[-1:].expand_as(masks), fill[-1:].expand_as(fill))
+
+
+def mean_of_the_hidden(images, masks, fill):
+    m = masks[:, None]
+    return occluded(images, masks, (images * m).sum((2, 3)) / m.sum((2, 3)))
+
+
 def spots(*shape: int, seed: int) -> Tensor:
     """Masks of which about a third is true."""
     return random(*shape, seed=seed) > 0.4
@@ -148,6 +165,26 @@ OCCLUDED = Exercise(
         own_visible_mean=(own_mean(visible=True),
             "You filled the area with the mean colour of the rest. `fill` says what stands there; "
             "that colour is one possible choice of the caller's."),
+        mean_of_the_hidden=(mean_of_the_hidden,
+            "You filled the area with its own mean colour, so that it still tells what it was. "
+            "`fill` says what stands there."),
+        reshaped=(hiding(colour=lambda f: as_colour(f.t().reshape(f.shape))),
+            "`reshape` after a transposition deals the numbers out anew: the colours are mixed up "
+            "between pictures. `fill` is (N, C) already: `fill[:, :, None, None]`."),
+        backwards=(hiding(colour=lambda f: as_colour(f.flip(1))),
+            "The channels of the colour are in reverse order (blue, green, red). Those of "
+            "`images` are in the same order as those of `fill`."),
+        clamped=(hiding(put=lambda m, f, x: torch.where(m, f, x).clamp(0, 1)),
+            "You cut everything to 0…1. Pictures may be normalised, and then have negative values "
+            "and values above 1: what is not hidden stays as it is."),
+        rounded=(hiding(colour=lambda f: as_colour(f.round())),
+            "You rounded the colour to whole numbers. It stays as `fill` says."),
+        bounding_box=(bounding_box,
+            "You hid the rectangle around the area. Only where the mask is true is anything to be "
+            "hidden."),
+        last_of_all=(last_of_all,
+            "Every picture has the last one's area and colour: in your loop each round writes over "
+            "what the round before it made. Picture n gets `masks[n]` and `fill[n]`."),
         noise=(hiding(put=lambda m, f, x: torch.where(m, f + 0.1 * random(*x.shape).to(x), x)),
             "The area is noisy: it should have one colour, that of `fill`."),
     ),
@@ -227,6 +264,22 @@ def of_the_best(outputs, target):
     return log_odds(outputs, outputs.argmax(1))
 
 
+def off_by_one(outputs, target):
+    rows = zip(outputs, target.tolist(), strict=True)
+    return torch.stack([S[c] - torch.cat([S[:c], S[c + 2 :]]).logsumexp(0) for S, c in rows])
+
+
+def after_a_shift(outputs, target):
+    """Right until the exponentials of all others round to zero."""
+    S = outputs - outputs.amax(1, keepdim=True)
+    return own(S, target) - without(S, target).exp().sum(1).log()
+
+
+def of_all_but_p(outputs, target):
+    p = outputs.softmax(1)
+    return own(p, target).log() - p.scatter(1, target[:, None], 0.0).sum(1).log()
+
+
 def over_the_batch(outputs, target):
     return own(outputs - without(outputs, target).logsumexp(0), target)
 
@@ -246,6 +299,11 @@ EPSILON = (
     "number: two answers that are 30 apart come out the same. Stay with the logits: S − logsumexp "
     "of the others."
 )
+UNDERFLOW = (
+    "Right, until the network is very sure. Then the others' exponentials round to 0, and log 0 is "
+    "−∞. Leave the class out first, and take `logsumexp` of the others alone: it takes *their* "
+    "largest out."
+)
 LOG_ODDS = Exercise(
     reference=log_odds,
     cases=(
@@ -263,6 +321,12 @@ LOG_ODDS = Exercise(
         Case("logits around 200", lambda: scores(2, 4, seed=554, target=(3, 0), shift=200.0),
              alone="exp(200) is too large a number for a float. `torch.logsumexp` takes the "
              "largest score out before it exponentiates."),
+        Case("200 and −200 in one row, and a row that is −200 throughout",
+             lambda: dict(outputs=torch.tensor([[200.0, -200.0, -199.0], [-200.0, -203.0, -201.5]]),
+                          target=classes(0, 0)),
+             alone="What is not to count has to be −∞, not a low number: logits of −200 occur. "
+             "And exp(−400) is 0 for a float, whose logarithm is −∞: `logsumexp` of the others "
+             "alone takes *their* largest out first."),
         Case(f"a batch of one{WHERE}",
              lambda: on_device(scores(1, 4, seed=555, target=(2,)))),
     ),
@@ -311,6 +375,20 @@ LOG_ODDS = Exercise(
         zeroed=(against(lambda S, c: without(S, c, 0.0).logsumexp(1)),
             "You set the class's own logit to 0, and exp(0) = 1 is in the sum. What is not to "
             "count gets −∞."),
+        low_number=(against(lambda S, c: without(S, c, -100.0).logsumexp(1)),
+            "You put −100 in the class's place, and logits of −200 occur: your −100 then leads the "
+            "sum. What is not to count gets −∞."),
+        lowered=(against(lambda S, c: S.scatter_add(
+                1, c[:, None], torch.full_like(S[:, :1], -100.0)).logsumexp(1)),
+            "You lowered the class's own logit by 100, and with logits of 200 and −200 it still "
+            "leads the sum. What is not to count gets −∞."),
+        after_a_shift=(after_a_shift, UNDERFLOW),
+        of_all_but_p=(of_all_but_p, UNDERFLOW),
+        off_by_one=(off_by_one,
+            "You left out two classes, the one asked about and the next: `S[c + 1:]` begins behind "
+            "class c."),
+        without_the_best=(against(lambda S, c: S.sort(1).values[:, :-1].logsumexp(1)),
+            "You left the *best* class out of the sum, whatever `target` says. Leave out class c."),
         turned_round=(lambda S, c: -log_odds(S, c),
             "The sign is turned round: a class that is ahead has positive log-odds."),
         one_target=(lambda S, c: log_odds(S, c[:1].expand_as(c)),
@@ -413,6 +491,78 @@ def normal(fall, elsewhere):
     return 0.5 * torch.special.erfc(z / math.sqrt(2)).item()
 
 
+def nearly(fall: Tensor, elsewhere: Tensor) -> Tensor:
+    return elsewhere >= fall - 0.1
+
+
+def as_much_from_there(turned: Callable[[Tensor], Tensor]) -> Callable:
+    """Chance in which the falls elsewhere are measured another way."""
+
+    def function(model, x, mask, others, fill, target):
+        with torch.no_grad():
+            many = x.expand(len(others), -1, -1, -1)
+            S = [
+                model(p)
+                for p in (
+                    x,
+                    occluded(x, mask[None], fill[None]),
+                    occluded(many, others, fill.expand(len(others), -1)),
+                )
+            ]
+            before, hidden, after = (log_odds(s, torch.full_like(s[:, 0], target).long())
+                                     for s in S)  # fmt: skip
+        fall = before - hidden
+        return fall.item(), chance_of(fall, turned(torch.stack([
+            before.expand_as(after), hidden.expand_as(after), after])))  # fmt: skip
+
+    return function
+
+
+def hidden_as_well(model, x, mask, others, fill, target):
+    fall, _ = evidence(model, x, mask, others, fill, target)
+    _, chance = evidence(model, x, mask, others | mask, fill, target)
+    return fall, chance
+
+
+def own_colours(model, x, mask, others, fill, target):
+    seen = ~others[:, None]
+    colours = (x * seen).sum((2, 3)) / seen.sum((2, 3))
+    fall, _ = evidence(model, x, mask, others, fill, target)
+    alike = [evidence(model, x, o, others, c, target)[0]
+             for o, c in zip(others, colours, strict=True)]  # fmt: skip
+    return fall, chance_of(torch.tensor(fall), torch.tensor(alike))
+
+
+def best_of_the_whole(model, x, mask, others, fill, target):
+    with torch.no_grad():
+        best = int(model(x)[0].argmax())
+    return evidence(model, x, mask, others, fill, best)
+
+
+def all_at_once(model, x, mask, others, fill, target):
+    together = others.any(0, keepdim=True)
+    fall, chance = evidence(model, x, mask, together, fill, target)
+    return fall, (2 * chance) / (1 + len(others))
+
+
+def one_after_the_other(model, x, mask, others, fill, target):
+    """Never put back what was hidden."""
+    areas = torch.cat([mask[None], others])
+    so_far = torch.stack([areas[: n + 1].any(0) for n in range(len(areas))])
+    return evidence(model, x, so_far[0], so_far[1:], fill, target)
+
+
+def counted_by_p(model, x, mask, others, fill, target):
+    fall, _ = evidence(model, x, mask, others, fill, target)
+    return fall, weighing(value=of_p_own)(model, x, mask, others, fill, target)[1]
+
+
+def in_eval_mode(model, x, mask, others, fill, target):
+    if isinstance(model, nn.Module):
+        model.eval()
+    return evidence(model, x, mask, others, fill, target)
+
+
 def of_p_own(outputs: Tensor, target: Tensor) -> Tensor:
     return own(outputs.softmax(1), target)
 
@@ -445,7 +595,7 @@ FIRST = torch.tensor([[1.0, 2.0, 0.0], [1.0, -1.0, 2.0]])
 
 def by_hand(mask: tuple[int, ...], others: tuple[tuple[int, ...], ...], target: int = 0) -> dict:
     """Six pixels in whole numbers, two classes: every fall can be worked out, and falls may tie."""
-    return dict(model=sums((2, 3), FIRST, torch.zeros(2, 3)), x=PIXELS[None, None],
+    return dict(model=sums((2, 3), FIRST, torch.zeros(2, 3)), x=PIXELS[None, None].clone(),
                 mask=one_of(2, 3, at=mask), others=cells(2, 3, at=others),
                 fill=torch.zeros(1), target=target)  # fmt: skip
 
@@ -505,12 +655,17 @@ EVIDENCE = Exercise(
                 lambda: by_hand((1,), ((5,), (0,), (4,), (2,), (1,))),
                 alone="Some areas elsewhere cost *exactly* as much. They count: as much is ≥, not "
                 "only more."),
+        weighed("falls that differ by a sixty-fourth",
+                lambda: (made := by_hand((0,), ((1,), (2,), (3,), (4,), (5,))))
+                | dict(x=made["x"] / 64),
+                alone="Some areas elsewhere cost a *little* less than the one in question. They "
+                "do not count: as much is ≥, without a tolerance."),
         weighed("an area that speaks against the class",
                 lambda: by_hand((4,), ((0,), (1,), (2,), (3,), (5,)))),
         weighed("four classes and eleven areas", lambda: asked(561, 11, 2)),
         weighed("a network that is sure", lambda: surely(571, 1)),
         weighed("the class that is not the best one, and a network in the middle of its training",
-                lambda: asked(584, 6, 3, with_gradients(network(584)))),
+                lambda: asked(584, 6, 3, with_gradients(network(584)).train())),
         weighed(f"one area elsewhere{WHERE}", lambda: on_device(asked(591, 1, 0))),
     ),
     mistakes=catalogue(
@@ -538,6 +693,45 @@ EVIDENCE = Exercise(
             "That is one minus the chance. A small number is to speak for the map."),
         count=(weighing(chance=lambda f, e: 1 + (e >= f).sum().item()),
             "You counted and did not divide: (1 + r)/(1 + n)."),
+        nearly_as_much=(weighing(chance=counted(nearly)),
+            "You counted areas that cost *nearly* as much. Without a tolerance: ≥."),
+        **{f"counts_itself_{below}": (weighing(chance=counted(as_much, (2, below))),
+            "The area itself is counted twice: it is among the falls of which you counted those "
+            "that are ≥, and in the 1 of 1 + r as well. Count the others only: `falls[1:]`.")
+           for below in (1, 2)},
+        at_least_one=(weighing(chance=lambda f, e: max((e >= f).sum().item(), 1) / len(e)),
+            "You divided r by n, and kept it from 0. The area itself is one of the areas: "
+            "(1 + r)/(1 + n)."),
+        from_the_hidden=(as_much_from_there(lambda odds: odds[1] - odds[2]),
+            "The falls elsewhere start from the picture with the area *hidden*. Each fall starts "
+            "from the whole picture: `odds[0] - odds[1:]`."),
+        turned_elsewhere=(as_much_from_there(lambda odds: odds[2] - odds[0]),
+            "The sign of the falls *elsewhere* is turned round: before − after for all of them."),
+        hidden_as_well=(hidden_as_well,
+            "You hid the others *in addition to* the area. Each is hidden alone, in a picture that "
+            "is otherwise whole."),
+        one_after_the_other=(one_after_the_other,
+            "What was hidden was never put back: each area is hidden on top of the ones before "
+            "it. (`y = x` is another name for x, not a copy.) Hide each in a copy of the whole "
+            "picture."),
+        all_at_once=(all_at_once,
+            "You hid all the others at once. Each is an area to compare with: hide one at a time."),
+        own_colours=(own_colours,
+            "You hid the others behind colours of their own. Then two things differ, the place and "
+            "the colour: `fill` is for all."),
+        grey=(weighing(hide=lambda x, m, f: occluded(x, m, f.mean(1, keepdim=True).expand_as(f))),
+            "You averaged the colour over its channels, which leaves a grey. Hide behind `fill`."),
+        relative=(weighing(falls=lambda b, a: (b - a) / b.abs().where(b != 0, torch.ones_like(b))),
+            "You divided the fall by the log-odds of the whole picture. They may be 0, or below. "
+            "The fall is a difference: before − after."),
+        counted_by_p=(counted_by_p,
+            "The fall is that of the log-odds, and the *count* compares probabilities, which "
+            "hardly move near 1. Count with the same falls."),
+        best_of_the_whole=(best_of_the_whole,
+            "You asked about the class that the network says to the whole picture. The question "
+            "is about `target`, which may be another."),
+        in_eval_mode=(in_eval_mode,
+            "The values are right, but you left the model in eval mode: leave it as it was."),
         sizes=(weighing(chance=counted(lambda f, e: e.abs() >= f.abs())),
             "You compared sizes. An area whose hiding *raises* the class is no rival of one whose "
             "hiding lowers it: keep the signs."),

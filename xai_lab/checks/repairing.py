@@ -75,7 +75,12 @@ def where_true_is_dark(model, x, said, true, layer):
 
 
 def hooked(
-    *, remove: bool = True, detach: bool = True, backward: bool = False, copies: bool = True
+    *,
+    remove: bool = True,
+    detach: bool = True,
+    backward: bool = False,
+    copies: bool = True,
+    asks: bool = True,
 ) -> Callable:
     """Map by a hook, as students write it, with one thing different."""
 
@@ -87,7 +92,7 @@ def hooked(
             return output.clone() if copies else None
 
         handle = layer.register_forward_hook(keep)
-        S = model(x.detach().clone().requires_grad_())
+        S = model(x.detach().clone().requires_grad_(asks))
         if remove:
             handle.remove()
         score, A = difference(S, said, true).sum(), kept["A"]
@@ -119,6 +124,23 @@ def last_convolution(model, x, said, true, layer):
     inner = model if isinstance(model, nn.Module) else layer
     found = [m for m in inner.modules() if isinstance(m, nn.Conv2d)] or found
     return disputed(model, x, said, true, found[-1] if found else layer)
+
+
+def of_the_input(model, x, said, true, layer):
+    """What goes into the layer rather than what comes out."""
+    kept = {}
+
+    def keep(_module, inputs):
+        kept["A"] = inputs[0]
+        return (inputs[0].clone(),)
+
+    handle = layer.register_forward_pre_hook(keep)
+    try:
+        S = model(x.detach().clone().requires_grad_())
+    finally:
+        handle.remove()
+    g = torch.autograd.grad(difference(S, said, true).sum(), kept["A"])[0]
+    return weighed(kept["A"], g.mean((2, 3))).detach()
 
 
 def at(k: int, seed: int, said: tuple[int, ...], true: tuple[int, ...], model: Any = None) -> dict:
@@ -244,6 +266,16 @@ DISPUTED = Exercise(
         all_pairs=(parting(lambda S, a, b: S[:, a].sum(1) - S[:, b].sum(1)),
             "`S[:, said]` takes *every* picture's class for every picture. Each needs its own: "
             "`S.gather(1, said[:, None])`."),
+        relu_of_the_weights=(parting(
+                finish=lambda A, w: (w.relu()[:, :, None, None] * A).sum(1)),
+            "Your relu is around the weights: channels that speak against are dropped before they "
+            "could be subtracted. It comes once, around the sum."),
+        relu_of_each_channel=(parting(finish=lambda A, w: (w[:, :, None, None] * A).relu().sum(1)),
+            "Your relu comes before the sum over the channels: those that speak against are "
+            "dropped. It comes once, around the sum."),
+        of_the_input=(of_the_input,
+            "You kept what goes *into* the layer (a pre-hook). A is its output: "
+            "`register_forward_hook`."),
         own_scale=(lambda *given: to_one(disputed(*given)),
             "You divided each map by its own maximum. A dispute about nothing then looks as fierce "
             "as any; scaling belongs to the picture."),
@@ -261,6 +293,10 @@ DISPUTED = Exercise(
         attached=(hooked(detach=False),
             "The values are right, but the map is still attached to the graph, which keeps every "
             "activation in memory: `.detach()`."),
+        without_a_copy_or_a_slope=(hooked(copies=False, asks=False),
+            "Two things. A layer behind yours works in place and wrote into the tensor that you "
+            "kept: end the hook with `return output.clone()`. And where the weights are frozen "
+            "nothing asks for a gradient: hand the model `x.detach().clone().requires_grad_()`."),
         without_a_copy=(hooked(copies=False),
             "A layer behind yours works in place and wrote into the tensor that you kept. Hand it "
             "a copy: end the hook with `return output.clone()`."),
@@ -324,6 +360,14 @@ def backward_first(model, x, y, masks, weight):
     return F.cross_entropy(S, y) + weight * (z.grad.square() * ~masks[:, None]).sum() / len(x)
 
 
+def each_class(model, x, y, masks, weight):
+    z = x.detach().clone().requires_grad_()
+    log_p, squares = model(z).log_softmax(1), torch.zeros_like(z)
+    for k in range(log_p.shape[1]):
+        squares = squares + torch.autograd.grad(log_p[:, k].sum(), z, create_graph=True)[0] ** 2
+    return F.nll_loss(log_p, y) + weight * (squares * ~masks[:, None]).sum() / len(x)
+
+
 def detached(model, x, y, masks, weight):
     return right_reasons(model, x, y, masks, weight).detach()
 
@@ -337,21 +381,17 @@ def trained_on(function: Callable, arguments: dict[str, Any]) -> object:
     model = arguments["model"]
     loss = function(model, *(arguments[k] for k in ("x", "y", "masks", "weight")))
     if not isinstance(loss, Tensor) or loss.ndim:
-        return loss
+        return loss.detach() if isinstance(loss, Tensor) else loss
     weights = list(model.parameters())
     slopes: Any = [None] * len(weights)
     if loss.requires_grad:
         slopes = torch.autograd.grad(loss, weights, allow_unused=True, retain_graph=True)
     flat = [torch.zeros_like(w) if s is None else s
             for w, s in zip(weights, slopes, strict=True)]  # fmt: skip
-    return torch.cat([loss.detach().reshape(1), torch.cat([s.flatten() for s in flat]).detach()])
-
-
-def loss_and_slope(result: object, _arguments: dict) -> object:
-    """Tell the value from the slope."""
-    if isinstance(result, Tensor) and result.ndim == 1:
-        return {"the loss": result[0], "its slope by the weights": result[1:]}
-    return result
+    return {
+        "the loss": loss.detach(),
+        "its slope by the weights": torch.cat([s.detach().flatten() for s in flat]),
+    }
 
 
 def line(rows: list[list[float]], bias: list[float]) -> nn.Module:
@@ -376,13 +416,14 @@ def batch(seed: int, y: tuple[int, ...], weight: float, model: Any = None) -> di
 
 def trained(label: str, arguments: Callable[[], dict[str, Any]], alone: str = "") -> Case:
     """Case in which the loss is differentiated, as training does."""
-    return Case(label, arguments, play=trained_on, observe=loss_and_slope, alone=alone)
+    return Case(label, arguments, play=trained_on, alone=alone)
 
 
 NO_GRAPH = (
-    "The value is right and training would not notice the penalty: it has no graph, so its "
-    "gradient by the weights is zero. {}`torch.autograd.grad(…, create_graph=True)` makes a "
-    "gradient that can be differentiated once more."
+    "The value is right and training would not notice the penalty: it has no graph (or `.item()` "
+    "or `.detach()` took it away), so its gradient by the weights is zero. "
+    "{}`torch.autograd.grad(…, create_graph=True)` makes a gradient that can be differentiated "
+    "once more."
 )
 RIGHT_REASONS = Exercise(
     reference=right_reasons,
@@ -456,6 +497,48 @@ RIGHT_REASONS = Exercise(
         mean_of_samples=(penalised(lambda S, y: S.log_softmax(1).sum(1).mean()),
             "You differentiated the mean over the batch, so each slope is divided by N, and its "
             "square by N². Start from the sum over the batch; the mean comes after the square."),
+        mean_of_samples_summed=(penalised(lambda S, y: S.log_softmax(1).sum(1).mean(),
+                                          reduce=lambda p, off: p.sum()),
+            "You differentiated the mean over the batch, so each slope is divided by N, and its "
+            "square by N²; adding the squares up leaves a factor 1/N too many. Start from the sum "
+            "over the batch, and divide by N after the square."),
+        mean_of_samples_averaged=(penalised(lambda S, y: S.log_softmax(1).sum(1).mean(),
+                                            reduce=lambda p, off: p.mean()),
+            "Two things: you differentiated the mean over the batch, so each slope is divided by "
+            "N, and its square by N²; and you averaged the squares over all numbers. Start from "
+            "the sum, add the squares up, and divide by N."),
+        of_the_mean_loss_summed=(penalised(F.cross_entropy, reduce=lambda p, off: p.sum()),
+            "You differentiated the *loss*, and its mean at that, so that the slopes shrink with "
+            "the batch. Differentiate Σ_k log p_k, summed over the batch, and divide the sum of "
+            "the squares by N."),
+        each_class=(each_class,
+            "You squared the slope of each class's log p and added the squares up. The formula "
+            "adds the log p up first, and squares the slope of the sum."),
+        square_of_the_sum=(penalised(
+                size=lambda g: g, reduce=lambda p, off: p.sum((1, 2, 3)).square().mean()),
+            "You added the slopes up and squared the sum: slopes of both signs cancel. Square each "
+            "number, then add up."),
+        root_of_the_sum=(penalised(reduce=lambda p, off: p.flatten(1).sum(1).sqrt().mean()),
+            "You took the length of the gradient, a square root too many. (Where nothing is "
+            "outside, the slope of √0 is not a number.)"),
+        entropy_summed=(penalised(entropy=lambda S, y: F.cross_entropy(S, y, reduction="sum")),
+            "You added the cross entropy up over the batch; both parts are means over it."),
+        entropy_of_p=(penalised(entropy=lambda S, y: F.cross_entropy(S.softmax(1), y)),
+            "`F.cross_entropy` takes logits, and applies softmax itself: you applied it twice."),
+        entropy_of_each=(penalised(entropy=lambda S, y: F.cross_entropy(S, y, reduction="none"),
+                                   reduce=lambda p, off: p.sum((1, 2, 3))),
+            "These are the losses of the samples. L is one number, their mean."),
+        first_channel=(penalised(size=lambda g: g.square() * (
+                torch.arange(g.shape[1], device=g.device) == 0)[:, None, None]),
+            "Only the first channel is penalised. Every channel outside counts."),
+        mean_over_channels=(penalised(size=lambda g: g.square() / g.shape[1]),
+            "You averaged the squares over the channels; the formula adds them up."),
+        half=(penalised(join=lambda loss, p, weight: loss + weight / 2 * p),
+            "Half of the penalty is missing: λ stands there without ½."),
+        mean_outside=(penalised(
+                reduce=lambda p, off: (p.sum((1, 2, 3)) / off[:, :1].sum((1, 2, 3))).mean()),
+            "You averaged the squares over the pixels outside; the formula adds them up, and "
+            "averages over the batch only. (Where nothing is outside, 0/0 is not a number.)"),
         mean_over_pixels=(penalised(reduce=lambda p, off: p.mean()),
             "You averaged the squares over all numbers of the picture; the formula adds them up, "
             "and averages over the batch only."),
