@@ -1,13 +1,11 @@
 """`xai-lab attention`: one page for a text or a photo, and one sentence for what cannot be."""
 
 import re
-import shutil
 from html.parser import HTMLParser
 
 import pytest
 import torch
 from PIL import Image
-from playwright.sync_api import sync_playwright
 
 import xai_lab
 from xai_lab import attention_report, cli
@@ -129,26 +127,22 @@ def test_the_page_needs_nothing_else_and_allows_no_script_but_its_own(run):
         assert all(a["alt"].strip() for tag, a in tags if tag == "img")
 
 
-def test_markup_in_a_text_is_shown_and_not_run(run, here):
+def test_markup_in_a_text_is_shown_and_not_run(run, here, browser):
     code, _, _, page = run(HOSTILE, "--out", "page.html")
     assert code == 0
     assert "<img src=x" not in page
     assert "&lt;img src=x" in page
     assert page.count("<script") == page.count("</script>") == 1
-    path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))))
-    with sync_playwright() as playwright:
-        flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-        browser = playwright.chromium.launch(executable_path=path, args=flags)
-        tab, wrong, asked = browser.new_page(), [], []
-        tab.on("dialog", lambda dialog: (wrong.append(dialog.message), dialog.dismiss()))
-        tab.on("pageerror", lambda error: wrong.append(str(error)))
-        tab.on("console", lambda line: wrong.append(line.text))
-        tab.on("request", lambda request: asked.append(request.url))
-        tab.goto((here / "page.html").as_uri())
-        assert tab.locator("[data-id=left] text").nth(1).text_content() == "<"
-        tab.locator("[data-id=left] g[tabindex]").nth(1).hover()  # the view is at work
-        assert "looks at" in tab.locator("output").inner_text()
-        browser.close()
+    tab, wrong, asked = browser.new_page(), [], []
+    tab.on("dialog", lambda dialog: (wrong.append(dialog.message), dialog.dismiss()))
+    tab.on("pageerror", lambda error: wrong.append(str(error)))
+    tab.on("console", lambda line: wrong.append(line.text))
+    tab.on("request", lambda request: asked.append(request.url))
+    tab.goto((here / "page.html").as_uri())
+    assert tab.locator("[data-id=left] text").nth(1).text_content() == "<"
+    tab.locator("[data-id=left] g[tabindex]").nth(1).hover()  # the view is at work
+    assert "looks at" in tab.locator("output").inner_text()
+    tab.close()
     assert wrong == []
     assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
 

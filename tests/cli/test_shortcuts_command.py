@@ -7,6 +7,7 @@ import shutil
 import sys
 
 import pytest
+from joblib.externals.loky import get_reusable_executor
 from PIL import Image
 
 import xai_lab
@@ -98,6 +99,7 @@ def test_numbers_are_written_as_json_by_a_network_of_ones_own_and_two_processes(
         "def factory():\n    net = load('scenes-cnn-background', device='cpu')\n"
         "    return dataclasses.replace(net, model=Net(net.model))\n"
     )
+    get_reusable_executor().shutdown()  # workers of another test know nothing of this folder
     own = ["--model", "two_workers:factory", "--jobs", "2", "--out", "found.json"]
     code, _, err = run("photos", *own, "--device", "cpu")
     assert (code, err) == (0, "")
