@@ -9,6 +9,7 @@ places, by `spectral_clusters`.
 from __future__ import annotations
 
 import copy
+import random
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -152,11 +153,13 @@ def spectral_clusters(maps: np.ndarray, most: int = 4) -> np.ndarray:
     ndarray
         Number of the cluster, ``(n,)``. Fewer than 12 maps are one cluster.
     """
-    from sklearn.cluster import KMeans
-
     n = len(maps)
     if n < 12 or most == 1:
         return np.zeros(n, int)
+    state = random.getstate()  # a module that the next line brings along draws a number
+    from sklearn.cluster import KMeans
+
+    random.setstate(state)
     values, vectors = np.linalg.eigh(laplacian(np.sqrt(maps.reshape(n, -1))))
     k = 1 + int(np.diff(values[: most + 1]).argmax())
     if k == 1:

@@ -1,5 +1,7 @@
 """Interpreters, diagnoses and surveys call a model hundreds of times, and leave it as it was."""
 
+import subprocess
+import sys
 import warnings
 
 import pytest
@@ -161,3 +163,14 @@ def test_warnings_of_others_are_still_shown():
     with pytest.warns(UserWarning, match="of the model's own"):
         interpreted(model, batch())
     assert snapshot(model, batch())["warnings"] == before
+
+
+def test_the_first_search_of_a_process_leaves_the_random_state_alone():
+    code = (
+        "import random, numpy as np\n"
+        "from xai_lab.survey import spectral_clusters\n"
+        "before = random.getstate()\n"
+        "spectral_clusters(np.random.default_rng(0).random((20, 4, 4)))\n"
+        "assert random.getstate() == before\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
