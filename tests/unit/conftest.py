@@ -1,4 +1,4 @@
-"""What the unit tests share: the network that comes with the course, and the list of methods."""
+"""What the unit tests share: networks that come with the course, and the list of methods."""
 
 import inspect
 
@@ -36,3 +36,18 @@ def method(request):
 @pytest.fixture(scope="session")
 def lite0():
     return xai_lab.load("efficientnet-lite0", device="cpu")
+
+
+@pytest.fixture(scope="session")
+def background():
+    return xai_lab.load("scenes-cnn-background", device="cpu")
+
+
+@pytest.fixture(scope="session")
+def watermark():
+    return xai_lab.load("scenes-cnn-watermark", device="cpu")
+
+
+@pytest.fixture(scope="session")
+def honest():
+    return xai_lab.load("scenes-cnn", device="cpu")

@@ -18,21 +18,6 @@ def mistakes(net, some, said=None):
 
 
 @pytest.fixture(scope="module")
-def background():
-    return load("scenes-cnn-background", device="cpu")
-
-
-@pytest.fixture(scope="module")
-def watermark():
-    return load("scenes-cnn-watermark", device="cpu")
-
-
-@pytest.fixture(scope="module")
-def honest():
-    return load("scenes-cnn", device="cpu")
-
-
-@pytest.fixture(scope="module")
 def on_snow(background):
     some = scenes(1, seed=3, shape="heart", background="snow")
     found = diagnose(background, some.images, "heart", mask=some.masks[0])

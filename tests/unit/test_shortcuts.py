@@ -26,21 +26,6 @@ N = 96
 
 
 @pytest.fixture(scope="module")
-def background():
-    return load("scenes-cnn-background", device="cpu")
-
-
-@pytest.fixture(scope="module")
-def watermark():
-    return load("scenes-cnn-watermark", device="cpu")
-
-
-@pytest.fixture(scope="module")
-def honest():
-    return load("scenes-cnn", device="cpu")
-
-
-@pytest.fixture(scope="module")
 def biased():
     return scenes(N, seed=41, background_bias=0.95)
 
